@@ -1,0 +1,1682 @@
+# SPDX-License-Identifier: MIT-0
+#
+# One file, standard library only: copy it into your project.  To update a copy,
+# replace it by a newer one; __version__ tells which one you have.
+"""Restart a Python program when its source changes.
+
+A restart is what you would have done by hand: Ctrl-C, arrow-up, Enter.
+
+In front of a command:
+
+    python autoreload.py -m http.server 8000
+
+In a program:
+
+    import autoreload
+    autoreload.start()
+
+A background thread looks at the files of all imported modules and at what `watch`
+was given.  When one has changed, it
+
+1. waits until the files are quiet, so that one save is one restart;
+2. compiles what changed: a half-typed edit is shown, and the old code runs on;
+3. runs the reload hooks;
+4. sends Ctrl-C to the main thread, so that `finally`, `with`, `atexit` and a
+   server's own graceful stop happen; after `grace` seconds it goes on regardless;
+5. ends the workers that the program forked, or started with `multiprocessing`;
+6. puts the terminal, signals, descriptors, directory and environment back as they
+   were at launch, and executes the same command in the same process.
+
+A program that fails is reported and run again after the next change.
+
+Limits: it is for development.  An interactive interpreter or a notebook has no
+command to repeat, so `start` steps aside there.  Processes started by `subprocess`
+are the program's own to end, for instance in a reload hook.  AUTORELOAD=0 in the
+environment switches everything off.
+"""
+
+import os
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Awaitable
+    from collections.abc import Callable
+    from collections.abc import Coroutine
+    from collections.abc import Iterable
+    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from socket import socket
+    from types import CodeType
+    from types import FrameType
+    from types import ModuleType
+    from types import TracebackType
+    from typing import Any
+    from typing import NoReturn
+
+    Address = str | os.PathLike[str] | tuple[str, int]
+    Stamp = tuple[int, int, int] | None
+
+__version__ = "1.0.0"
+__all__ = [
+    "add_reload_hook",
+    "ignore",
+    "listen",
+    "main",
+    "restart",
+    "restarts",
+    "start",
+    "wait",
+    "watch",
+]
+
+
+def start(
+    io_loop: "Any" = None, check_time: float = 500, *, grace: float = 2.0
+) -> None:
+    """Begin watching in a daemon thread, and return at once.
+
+    `check_time` is in milliseconds: a change to a file of your own is seen within
+    it, usually within a tenth of it; one to an installed package within four times
+    it.  `grace` is in seconds: so long may the hooks take, and then the program's
+    clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
+    Twisted reactor, a trio token, or a function that schedules a function.  None
+    means the running asyncio loop, if there is one, else a thread of the watcher's.
+
+    May be called again, which changes nothing, and from any thread.  Raises
+    TypeError or ValueError for arguments of the wrong kind.
+    """
+    if isinstance(io_loop, (int, float)):  # tornado 5 and later: start(check_time)
+        io_loop, check_time = None, io_loop
+    _reloader.start(io_loop, check_time, grace)
+
+
+def wait() -> None:
+    """Block until a watched file changes, then restart: for the end of a script."""
+    _reloader.wait()
+
+
+def watch(path: "str | os.PathLike[str]") -> None:
+    """Also watch a file, a directory with all below it, or a glob pattern.
+
+    What does not exist yet is watched for its creation.  In a directory, what
+    `SKIPPED` names is left out, and so are virtual environments.
+    """
+    _reloader.watch(os.path.abspath(path_of(path)))
+
+
+def ignore(pattern: str) -> None:
+    """Never restart for paths that match `pattern`, or lie below one that does.
+
+    A glob: relative to any directory, `*` also matches `/`.
+    """
+    _reloader.watch_list.ignore(path_of(pattern))
+
+
+def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
+    """Call `fn()` before each restart, in order of registration; return `fn`.
+
+    It runs on the thread of the loop given to `start`; a coroutine is awaited.
+    """
+    if not callable(fn):
+        raise TypeError(f"a reload hook must be callable, not {fn!r}")
+    _reloader.hooks.append(fn)
+    return fn
+
+
+def restart() -> None:
+    """Restart now, as though a watched file had changed."""
+    _reloader.request()
+
+
+def listen(address: "Address") -> "socket":
+    """Return a listening socket that stays open across restarts.
+
+    `address` is (host, port) for TCP, or a path for a Unix socket.  Connections made
+    during a restart wait in the backlog.  Under supervision, as on Windows, it is an
+    ordinary listening socket.
+    """
+    return _reloader.sockets.listen(address)
+
+
+def main(argv: "Sequence[str] | None" = None) -> None:
+    """Run the command line: `python autoreload.py --help`."""
+    run(_reloader, sys.argv[1:] if argv is None else list(argv))
+
+
+def path_of(path: "str | os.PathLike[str]") -> str:
+    """Check an argument that names a path or a pattern."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"a path must be str or os.PathLike, not {path!r}")
+    if not text or "\0" in text:
+        raise ValueError(f"a path must not be empty nor contain NUL: {path!r}")
+    return text
+
+
+# --- The launch: what must be remembered before the program touches it ---------------
+
+FILE = os.path.abspath(__file__)
+_STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
+_signal = __import__("_signal")  # signal without its enums, which take long to import
+
+
+def show(text: str) -> None:
+    """Write on stderr at once, whole, past the program's buffers."""
+    try:
+        os.write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        pass
+
+
+def say(text: str) -> None:
+    show(f"autoreload: {text}\n")
+
+
+def split(
+    words: "Sequence[str]", valued: "Iterable[str]"
+) -> "tuple[list[str], list[str]]":
+    """Split a command line into its options and its target with all that follows.
+
+    `valued` names the options that take the next word as their value.
+    """
+    options: list[str] = []
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
+        word = rest.pop(0)
+        takes_next = word in valued
+        for i, letter in enumerate("" if word.startswith("--") else word):
+            if letter in "cm":
+                options += [word[:i]] if i > 1 else []
+                return options, ["-" + letter, *filter(None, [word[i + 1 :]]), *rest]
+            if "-" + letter in valued:
+                takes_next = i + 1 == len(word)
+                break
+        options += [word, *rest[:1]] if takes_next else [word]
+        rest = rest[1:] if takes_next else rest
+    return options, rest[1:] if rest[:1] == ["--"] else rest
+
+
+def read_proc(name: str) -> bytes:
+    """Return what Linux knows about this process; nothing elsewhere."""
+    try:
+        with open(f"/proc/self/{name}", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def launch_environment() -> "dict[str, str]":
+    """Return the environment as it was before the program changed it.
+
+    Linux remembers it, unless the process has overwritten it by a title.
+    """
+    words = [os.fsdecode(word) for word in read_proc("environ").split(b"\0")[:-1]]
+    if not words or not all("=" in word for word in words):
+        return dict(os.environ)
+    pairs = (word.partition("=") for word in words)
+    return {name: value for name, _, value in pairs if name != _STATE}
+
+
+def children() -> "list[int]":
+    """Return the children of this process, where the system lists them."""
+    return [int(pid) for pid in read_proc(f"task/{os.getpid()}/children").split()]
+
+
+def inheritable() -> "dict[int, tuple[int, int]]":
+    """Return the descriptors that exec hands on, with device and inode."""
+    found = {}
+    for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
+        try:
+            if os.get_inheritable(fd):
+                found[fd] = os.fstat(fd).st_dev, os.fstat(fd).st_ino
+        except OSError:  # the one that listed the directory
+            pass
+    return found
+
+
+class Launch:
+    """How the program was started by hand, and what the run before this one left."""
+
+    def __init__(self) -> None:
+        self.state = self._take_state()
+        self.flags, self.target = split(
+            sys.orig_argv[1:], ("-W", "-X", "--check-hash-based-pycs")
+        )
+        self.environment = launch_environment()
+        self.process = read_proc("stat").rpartition(b")")[2].split()
+        try:
+            self.directory = os.getcwd()
+        except OSError:  # it has been removed
+            self.directory = ""
+        self.umask = os.umask(0)
+        os.umask(self.umask)
+        self.descriptors = inheritable()
+        self.standard = {fd: os.dup(fd) for fd in self.descriptors if fd < 3}
+        self.terminal = self._terminal()
+        self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
+        self.mask: list[int] = []
+        if hasattr(_signal, "pthread_sigmask"):
+            self.mask += _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+
+    def _take_state(self) -> "dict[str, Any]":
+        """Take the state out of the environment, that no child inherits it; apply it."""
+        text = os.environ.pop(_STATE, "")
+        if not text:
+            return {}
+        import json
+
+        state: dict[str, Any] = json.loads(text)
+        if state["pid"] not in (os.getpid(), None):
+            return {}
+        for fd in state["sockets"].values():
+            os.set_inheritable(fd, False)
+        for number in _signal.valid_signals():
+            if is_ignored(number) != (number in state["ignored"]):
+                is_interrupt = number == _signal.SIGINT
+                usual = _signal.default_int_handler if is_interrupt else _signal.SIG_DFL
+                _signal.signal(number, usual if is_ignored(number) else _signal.SIG_IGN)
+        if hasattr(_signal, "pthread_sigmask"):
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, state["mask"])
+        return state
+
+    def _terminal(self) -> "tuple[int, list[Any]] | None":
+        try:
+            import termios
+        except ImportError:  # Windows
+            return None
+        for fd in filter(os.isatty, self.standard):
+            return fd, termios.tcgetattr(fd)
+        return None
+
+    def began(self) -> int:
+        """Return when the process began, in ns since the epoch, as far as one can tell."""
+        if self.state or not self.process:
+            return time.time_ns()
+        ticks = int(self.process[19]) / os.sysconf("SC_CLK_TCK")
+        return time.time_ns() - int((time.clock_gettime(time.CLOCK_BOOTTIME) - ticks) * 1e9)
+
+    def obstacle(self) -> str:
+        """Return why there is no command to repeat, or nothing if there is one."""
+        import builtins
+
+        if hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__"):
+            return "an interactive interpreter has no command to repeat"
+        if not sys.executable or self.target[:1] in ([], ["-"]):
+            return "there is no command to repeat"
+        if self.process and int(self.process[6]) & 0x40:  # PF_FORKNOEXEC
+            return "this process was forked by one that has not imported autoreload"
+        return ""
+
+    def is_helper(self) -> bool:
+        """Whether this is a process that `multiprocessing` has started."""
+        return self.target[:1] == ["-c"] and self.target[1].startswith(
+            "from multiprocessing."
+        )
+
+
+def is_ignored(number: int) -> bool:
+    return bool(_signal.getsignal(number) == _signal.SIG_IGN)
+
+
+# --- The watch list: which files matter ----------------------------------------------
+
+# What a directory watch leaves out, besides virtual environments.
+SKIPPED = (
+    *(".*", "__pycache__", "*.py[co]", "node_modules"),
+    *("*~", "#*#", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
+    *("*.log", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
+)
+
+
+def file_of(module: object) -> str:
+    """Return the file a module came from, without running any code of the module's."""
+    try:
+        names = object.__getattribute__(module, "__dict__")
+        file = getattr(names.get("__loader__"), "archive", None) or names.get(
+            "__file__"
+        )
+    except Exception:  # sys.modules may hold anything
+        return ""
+    return file if type(file) is str and "\0" not in file else ""
+
+
+def installed_roots() -> "tuple[str, ...]":
+    """Return the directories of the standard library and of installed packages."""
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    roots = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    roots += [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
+    return tuple(os.path.join(os.path.realpath(root), "") for root in roots)
+
+
+def files_below(folder: str, pattern: str) -> "Iterator[str]":
+    """Yield the files in a directory and all below it whose names match `pattern`."""
+    import fnmatch
+    import re
+
+    skipped = re.compile("|".join(map(fnmatch.translate, SKIPPED))).match
+    visited = set()
+    for top, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(top)
+        if real in visited or ("pyvenv.cfg" in files and top != folder):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = [name for name in folders if not skipped(name)]
+        for name in fnmatch.filter(files, pattern):
+            if not skipped(name):
+                yield os.path.join(top, name)
+
+
+def failure_files(error: "BaseException | None") -> "Iterator[str]":
+    """Yield the files that had a part in a failure, in its causes and contexts."""
+    errors, seen = [error], set()
+    while errors:
+        error = errors.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        errors += [
+            error.__cause__,
+            error.__context__,
+            *getattr(error, "exceptions", ()),
+        ]
+        trace = error.__traceback__
+        while trace:
+            yield trace.tb_frame.f_code.co_filename
+            trace = trace.tb_next
+        for name in ("filename", "filename2"):  # of a SyntaxError or an OSError
+            path = getattr(error, name, None)
+            if isinstance(path, (str, bytes, os.PathLike)):
+                yield os.fsdecode(path)
+
+
+def outermost(folders: "Iterable[str]") -> "list[str]":
+    """Return the directories that are not below another one."""
+    found: list[str] = []
+    for folder in sorted(folders):
+        if not any(folder.startswith(os.path.join(outer, "")) for outer in found):
+            found.append(folder)
+    return found
+
+
+class WatchList:
+    """The files that matter, each listed once: the program's own ones, and installed ones."""
+
+    def __init__(self) -> None:
+        self.own: list[str] = []
+        self.installed: list[str] = []
+        self._listed: set[str] = set()
+        self._modules: set[str] = set()  # the names seen in sys.modules
+        self._walked: list[tuple[str, str]] = []  # directory or glob, names of interest
+        self._ignored: list[str] = []
+        self._is_installed: dict[str, bool] = {}  # by directory
+        self._roots: tuple[str, ...] = ()
+
+    def add(self, path: str) -> bool:
+        """List a file; return whether it is a new one."""
+        if path in self._listed or not path or self._ignores(path):
+            return False
+        self._listed.add(path)
+        (self.installed if self.has_installed(path) else self.own).append(path)
+        return True
+
+    def add_modules(self) -> "Iterator[tuple[str, str]]":
+        """List the files of modules not seen before; yield their names and paths."""
+        for name in [name for name in list(sys.modules) if name not in self._modules]:
+            self._modules.add(name)
+            path = file_of(sys.modules.get(name))
+            if path and self.add(os.path.abspath(path)):
+                yield name, path
+
+    def watch(self, path: str, names: str = "*") -> "Iterator[str]":
+        """List a path, a directory's files called `names`, or the matches of a glob."""
+        if os.path.isdir(path) or (set(path) & set("*?[") and not os.path.exists(path)):
+            self._walked.append((path, names))
+            return self._walk(path, names)
+        return filter(self.add, [path])
+
+    def walk_again(self) -> "Iterator[str]":
+        """List what was created in the watched directories, and yield it."""
+        for path, names in self._walked:
+            yield from self._walk(path, names)
+
+    def ignore(self, pattern: str) -> None:
+        import fnmatch
+
+        pattern = os.path.normcase(os.path.normpath(pattern))
+        self._ignored += [
+            fnmatch.translate(start + pattern + end)
+            for start in ("", "*" + os.sep)
+            for end in ("", os.sep + "*")
+        ]
+        for listed in (self.own, self.installed):
+            listed[:] = [path for path in listed if not self._ignores(path)]
+
+    def has_installed(self, path: str) -> bool:
+        """Tell installed files from the user's own, by the real path of their directory."""
+        folder = os.path.dirname(path)
+        if folder not in self._is_installed:
+            self._roots = self._roots or installed_roots()
+            real = os.path.join(os.path.realpath(folder), "")
+            self._is_installed[folder] = real.startswith(self._roots)
+        return self._is_installed[folder]
+
+    def _walk(self, path: str, names: str) -> "Iterator[str]":
+        import glob
+
+        for found in (
+            [path] if os.path.isdir(path) else glob.iglob(path, recursive=True)
+        ):
+            for file in (found, *files_below(found, names)):
+                if self.add(file):
+                    yield file
+
+    def _ignores(self, path: str) -> bool:
+        import re
+
+        path = os.path.normcase(path)
+        return any(re.match(pattern, path) for pattern in self._ignored)
+
+
+# --- The snapshot: noticing a difference ---------------------------------------------
+
+
+class Snapshot:
+    """What each file looked like when the code that runs was loaded from it."""
+
+    def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
+        self.stamps: dict[str, Stamp] = {}
+        self._stat = stat
+        self._turn = 0
+        self._freshest: list[str] = []
+        self._sorted = 0  # how many own files there were when they were sorted
+
+    def stamp(self, path: str) -> "Stamp":
+        """Return what identifies a file's content, or None if there is no file."""
+        try:
+            status = self._stat(path)
+        except (OSError, ValueError):
+            return None
+        if status.st_mode & 0o170000 == 0o040000:  # a directory: what it is, not holds
+            return 0, 0, status.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def look(self, paths: "Iterable[str]") -> "list[str]":
+        """Return those of `paths` that differ from the last look at them."""
+        changed = []
+        for path in paths:
+            stamp = self.stamp(path)
+            if stamp != self.stamps[path]:
+                self.stamps[path] = stamp
+                changed.append(path)
+        return changed
+
+    def meet(self, path: str, *, differs: bool = False) -> None:
+        """Take note of a file newly listed, be it as it was loaded or not."""
+        self.stamps.setdefault(path, None if differs else self.stamp(path))
+
+    def due(self, watch_list: WatchList) -> "list[str]":
+        """Return the files whose turn it is.
+
+        Files differ in how soon they change: the freshest few are due in every turn,
+        all own ones within ten turns, all installed ones within forty.
+        """
+        self._turn += 1
+        own, installed = watch_list.own, watch_list.installed
+        if len(own) != self._sorted:
+            self._sorted = len(own)
+            self._freshest = sorted(own, key=self._mtime)[-16:]
+        slices = own[self._turn % 10 :: 10] + installed[self._turn % 40 :: 40]
+        return self._freshest + slices
+
+    def settle(self, changed: "set[str]", own: "list[str]", quiet: float = 0) -> None:
+        """Wait until all files have been quiet for a while; add what changes meanwhile.
+
+        One file is quiet after 0.05 seconds; of several, or of one that has gone and is
+        likely to come back, the rest takes longer.
+        """
+        while True:
+            single = len(changed) == 1 and self.stamps[min(changed)]
+            pause = quiet or (0.05 if single else 0.2)
+            time.sleep(max(0.01, pause - self._age(changed)))
+            more = self.look({*own, *changed})
+            if not more:
+                return
+            changed.update(more)
+
+    def _age(self, paths: "Iterable[str]") -> float:
+        """Return the seconds since the last change, as far as the file system tells."""
+        ages = []
+        for path in paths:
+            try:  # ctime tells of a rename too, and nobody can set it
+                ages.append(time.time() - self._stat(path).st_ctime)
+            except OSError:
+                ages.append(0)
+        return max(0, min(ages))
+
+    def modified_since(self, moment: int) -> "set[str]":
+        return {
+            path for path, stamp in self.stamps.items() if stamp and stamp[0] > moment
+        }
+
+    def _mtime(self, path: str) -> int:
+        return (self.stamps[path] or (0,))[0]
+
+    def note_loads(self) -> None:
+        """Have the import system tell which stamp each source file had as it was loaded.
+
+        It asks for a source's mtime and size just before it reads the code, be it from
+        the source or from the cache: the one moment that tells which code runs.
+        """
+        from _frozen_importlib_external import SourceFileLoader
+
+        def path_stats(loader: object, path: str) -> "dict[str, float]":
+            status = self._stat(path)
+            self.stamps[path] = status.st_mtime_ns, status.st_size, status.st_ino
+            return {"mtime": status.st_mtime, "size": status.st_size}
+
+        setattr(SourceFileLoader, "path_stats", path_stats)
+
+    def is_outdated(self, path: str, since: int) -> bool:
+        """Whether a source that was loaded too early to tell has changed since then.
+
+        It has if it is newer than the process, unless its bytecode is of the same second
+        and size: then the program wrote it before importing it.
+        """
+        stamp = self.stamp(path)
+        if not stamp or stamp[0] <= since:
+            return False
+        from importlib.util import cache_from_source
+
+        try:
+            with open(cache_from_source(path), "rb") as file:
+                words = memoryview(file.read(16)).cast("I")
+        except (OSError, TypeError, NotImplementedError):
+            return True
+        return tuple(words[2:]) != (
+            stamp[0] // 10**9 & 0xFFFFFFFF,
+            stamp[1] & 0xFFFFFFFF,
+        )
+
+
+# --- The check: is the change fit to run ---------------------------------------------
+
+
+def compile_error(paths: "Iterable[str]") -> "tuple[str, str]":
+    """Return the first source that does not compile, and the error as Python shows it."""
+    import traceback
+    import warnings
+
+    for path in sorted(paths):
+        if path.endswith((".py", ".pyw")):
+            try:
+                with open(path, "rb") as file, warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # the next run will show them
+                    compile(file.read(), path, "exec", dont_inherit=True)
+            except OSError:  # gone: the import will say so
+                pass
+            except (SyntaxError, ValueError) as error:
+                return path, "".join(traceback.format_exception_only(error))
+    return "", ""
+
+
+def drop_bytecode(paths: "Iterable[str]") -> None:
+    """Remove the cached bytecode of sources.
+
+    Python trusts bytecode whose source has the same size and mtime *second*: a second
+    save within it would run as the first.  So does pytest with its own cache.
+    """
+    import glob
+    from importlib.util import cache_from_source
+
+    for path in paths:
+        if path.endswith((".py", ".pyw")):
+            try:
+                stem = cache_from_source(path, optimization="")[: -len(".pyc")]
+                for cached in glob.iglob(glob.escape(stem) + "*.pyc"):
+                    os.remove(cached)
+            except (OSError, NotImplementedError):  # read-only; no cache
+                pass
+
+
+# --- The stop: Ctrl-C ----------------------------------------------------------------
+
+
+def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
+    """Return what calls a function on the thread of a loop, be it of any kind."""
+    if io_loop is None:
+        return background
+    for name in (
+        "call_soon_threadsafe",
+        "add_callback",
+        "callFromThread",
+        "run_sync_soon",
+    ):
+        if hasattr(io_loop, name):
+            return getattr(io_loop, name)  # type: ignore[no-any-return]
+    if callable(io_loop):
+        return io_loop  # type: ignore[no-any-return]
+    raise TypeError(
+        "io_loop must be an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio"
+        f" token, a function that schedules a function, or None, not {io_loop!r}"
+    )
+
+
+def background(fn: "Callable[[], None]") -> None:
+    """Call a function in a thread of its own, since it may hang."""
+    try:
+        threading.Thread(target=fn, name="autoreload hook", daemon=True).start()
+    except RuntimeError:  # Python 3.12+ starts no thread once the program has ended
+        fn()
+
+
+def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> None:
+    """Run a coroutine; called on the thread of the loop."""
+    if hasattr(io_loop, "call_soon_threadsafe"):  # asyncio, uvloop
+        io_loop.create_task(work)
+    elif hasattr(io_loop, "add_callback"):  # Tornado
+        io_loop.asyncio_loop.create_task(work)
+    elif hasattr(io_loop, "callFromThread"):  # Twisted
+        sys.modules["twisted.internet.defer"].ensureDeferred(work)
+    elif hasattr(io_loop, "run_sync_soon"):  # trio
+        sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
+    else:
+        import asyncio
+
+        asyncio.run(work)
+
+
+def call_hook(hook: "Callable[[], object]", io_loop: "Any", grace: float) -> None:
+    """Call a hook on the thread of the loop, and wait for it at most `grace` seconds."""
+    done = threading.Event()
+    name = getattr(hook, "__qualname__", repr(hook))
+
+    async def finish(awaitable: "Awaitable[object]") -> None:
+        try:
+            await awaitable
+        except Exception:
+            report(f"hook {name} failed, restarting all the same")
+        finally:
+            done.set()
+
+    def call() -> None:
+        try:
+            result: Any = hook()
+            if hasattr(result, "__await__"):
+                return run_coroutine(io_loop, finish(result))
+        except Exception:
+            report(f"hook {name} failed, restarting all the same")
+        done.set()
+
+    try:
+        scheduler(io_loop)(call)
+    except RuntimeError:  # the loop is closed
+        background(call)
+    if not done.wait(grace):
+        say(f"hook {name} is not done after {grace:g} s, restarting all the same")
+
+
+def report(text: str) -> None:
+    """Show the exception being handled, then say what happens next."""
+    import traceback
+
+    show(traceback.format_exc())
+    say(text)
+
+
+class Interrupts:
+    """Counts the Ctrl-Cs and terminations that arrive, whatever the program does on them.
+
+    A server that stops gracefully ends like a program that is done; what tells the two
+    apart is the signal.  So handlers are installed with a counter around them, one that
+    is written in C and so adds no frame to tracebacks, and the program sees its own.
+    """
+
+    def __init__(self) -> None:
+        self.ours = 0  # how many of the Ctrl-Cs were sent by us
+        self._before: dict[int, int] = {}  # counts of the handlers since replaced
+        self._look_up: Callable[[int], Any] = lambda number: None
+
+    def count(self) -> None:
+        """Begin to count, where signals can be handled: on the main thread."""
+        if self._before or threading.current_thread() is not threading.main_thread():
+            return
+        import functools
+        import signal
+
+        install, self._look_up = signal.signal, signal.getsignal
+        self._before = {signal.SIGINT: 0, signal.SIGTERM: 0}
+
+        def signal_(signalnum: int, handler: "Any") -> "Any":
+            shown, before = getsignal(signalnum), self.counted(signalnum)
+            if signalnum in self._before and callable(handler):
+                handler = functools.lru_cache(maxsize=0)(handler)
+            install(signalnum, handler)
+            if signalnum in self._before:
+                self._before[signalnum] = before
+            return shown
+
+        def getsignal(signalnum: int) -> "Any":
+            handler = self._look_up(signalnum)
+            return handler.__wrapped__ if hasattr(handler, "cache_info") else handler
+
+        setattr(signal, "signal", signal_)
+        setattr(signal, "getsignal", getsignal)
+        for number in self._before:
+            if callable(getsignal(number)):
+                signal_(number, getsignal(number))
+
+    def counted(self, number: int) -> int:
+        """Return how often a signal has arrived."""
+        counter = getattr(self._look_up(number), "cache_info", None)
+        return self._before.get(number, 0) + (counter().misses if counter else 0)
+
+    def fatal(self) -> int:
+        """Return the signal by which somebody else wants the program to end, or 0."""
+        if self.counted(_signal.SIGTERM):
+            return int(_signal.SIGTERM)
+        return int(_signal.SIGINT) if self.counted(_signal.SIGINT) > self.ours else 0
+
+
+def interrupt() -> bool:
+    """Deliver SIGINT to the main thread; return whether it does anything with it."""
+    import signal
+
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL):
+        return False
+    if hasattr(signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:  # Windows: raised on any thread, it wakes the main one
+        signal.raise_signal(signal.SIGINT)
+    return True
+
+
+def silence_interrupt() -> None:
+    """Have no thread report the KeyboardInterrupt that a restart causes."""
+
+    def quiet(report: "Callable[..., object]") -> "Callable[..., None]":
+        def report_others(*error: "Any") -> None:
+            kind = getattr(error[0], "exc_type", error[0])
+            if not issubclass(kind, KeyboardInterrupt):
+                report(*error)
+
+        return report_others
+
+    for owner, name in (
+        (sys, "excepthook"),
+        (sys, "unraisablehook"),
+        (threading, "excepthook"),
+    ):
+        setattr(owner, name, quiet(getattr(owner, name)))
+
+
+def is_debugger(frame: "FrameType") -> bool:
+    """Whether a frame is that of a pdb prompt."""
+    in_pdb = frame.f_globals.get("__name__") == "pdb"
+    return in_pdb and frame.f_code.co_name == "interaction"
+
+
+def main_frames() -> "Iterator[FrameType]":
+    """Yield what the main thread is doing, innermost first."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame:
+        yield frame
+        frame = frame.f_back
+
+
+class Workers:
+    """The processes forked from this one, directly or not, and `multiprocessing`'s.
+
+    Those forked report through a pipe that they exist, and what they import.
+    """
+
+    def __init__(self) -> None:
+        self.forked: set[int] = set()
+        self._reader = self._writer = -1
+        self._rest = b""
+
+    def expect(self) -> None:
+        """Prepare for reports, before a fork."""
+        if self._reader < 0:
+            self._reader, self._writer = os.pipe()
+
+    def tell(self, *message: object) -> None:
+        """Report to the process started by hand."""
+        import json
+
+        os.write(self._writer, json.dumps(message).encode() + b"\n")
+
+    def told(self, *, block: bool = False) -> "Iterator[list[Any]]":
+        """Yield what was reported since the last call."""
+        if self._reader < 0:
+            return
+        import json
+
+        os.set_blocking(self._reader, block)
+        try:
+            self._rest += os.read(self._reader, 1 << 16)
+        except BlockingIOError:
+            pass
+        *lines, self._rest = self._rest.split(b"\n")
+        yield from map(json.loads, lines)
+
+    def signal(self, number: int) -> None:
+        """Signal those that Ctrl-C at a terminal would reach."""
+        for pid in self._pids():
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass
+
+    def end(self, seconds: float) -> None:
+        """Wait for their end, then kill those that are left; leave no zombies."""
+        deadline = time.monotonic() + seconds
+        while not all(map(reap, self._pids())) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.signal(getattr(_signal, "SIGKILL", _signal.SIGTERM))
+        while not all(map(reap, self._pids())) and time.monotonic() < deadline + 1:
+            time.sleep(0.01)
+
+    def _pids(self) -> "list[int]":
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        children = multiprocessing.active_children() if multiprocessing else ()
+        return list(filter(in_our_group, self.forked.union(p.pid for p in children)))
+
+
+def in_our_group(pid: int) -> bool:
+    """Whether a process belongs to the job: one that left it, or has ended, does not."""
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except OSError:
+        return False
+    except AttributeError:  # Windows
+        return True
+
+
+def reap(pid: int) -> bool:
+    """Take leave of a child that has ended; return whether it had."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except OSError:  # somebody else's child
+        return False
+
+
+def flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # it may be closed, replaced or None
+            pass
+
+
+def sweep(launch: Launch, kept: "Iterable[int]") -> None:
+    """Put back what exec hands on; the next run sees to the signals itself."""
+    import signal
+
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+    os.umask(launch.umask)
+    for fd, saved in launch.standard.items():
+        os.dup2(saved, fd)
+    if launch.terminal:
+        import termios
+
+        fd, settings = launch.terminal
+        if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
+            termios.tcsetattr(fd, termios.TCSANOW, settings)
+    now = inheritable()
+    for fd in now:
+        os.set_inheritable(fd, now[fd] == launch.descriptors.get(fd))
+    for fd in kept:
+        os.set_inheritable(fd, True)
+    if launch.directory:
+        os.chdir(launch.directory)
+
+
+# --- The restart: arrow-up, Enter ----------------------------------------------------
+
+
+class Sockets:
+    """The listening sockets, kept open behind the program's back."""
+
+    def __init__(self, inherited: "dict[str, int]") -> None:
+        self._inherited = inherited
+        self._kept: dict[str, socket] = {}
+
+    def listen(self, address: "Address") -> "socket":
+        key = (
+            ":".join(map(str, address))
+            if isinstance(address, tuple)
+            else path_of(address)
+        )
+        if key not in self._kept:
+            import socket
+
+            fd = self._inherited.pop(key, None)
+            self._kept[key] = (
+                open_socket(address) if fd is None else socket.socket(fileno=fd)
+            )
+        copy = self._kept[key].dup()  # the program will close it
+        copy.setblocking(True)  # what asyncio has set is shared with the last run
+        return copy
+
+    def descriptors(self) -> "dict[str, int]":
+        return {key: kept.fileno() for key, kept in self._kept.items()}
+
+
+def open_socket(address: "Address") -> "socket":
+    import socket
+
+    if isinstance(address, tuple):
+        host, port = address
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, *_, where = found[0]
+        return socket.create_server(where[:2], family=family, backlog=socket.SOMAXCONN)
+    unix = socket.socket(socket.AF_UNIX)
+    path = path_of(address)
+    if os.path.exists(path) and unix.connect_ex(path):  # left behind: nobody answers
+        os.unlink(path)
+        unix = socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    unix.listen(socket.SOMAXCONN)
+    return unix
+
+
+AGAIN = 75  # the exit status by which a supervised program asks for the next run
+
+
+def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
+    """Become the next run: the same process, the same terminal, no parent."""
+    while True:
+        try:
+            os.execve(words[0], words, environment)
+        except OSError as error:  # the interpreter is being replaced, too
+            say(f"cannot execute {words[0]} ({error.strerror}), trying again")
+            time.sleep(1)
+
+
+def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
+    """Run the program in a child, again and again; end as it ends.
+
+    A child says that it ends, or wants to be run again, in a file.  If it has not, it
+    has crashed: that is waited out here.
+    """
+    import json
+    import signal
+    import subprocess
+    import tempfile
+
+    state = json.loads(environment[_STATE])
+    while True:
+        with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
+            notes = os.path.join(folder, "notes")
+            environment[_STATE] = json.dumps({**state, "pid": None, "notes": notes})
+            signal.signal(signal.SIGINT, lambda *_: None)  # the child's to handle
+            child = subprocess.Popen(words, env=environment, close_fds=False)
+            signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+            status = child.wait()
+            try:
+                with open(notes, encoding="utf-8") as file:
+                    farewell = json.load(file)
+            except OSError:
+                farewell = None
+        if status == AGAIN and farewell:
+            state = farewell
+        elif farewell is not None or -status in (signal.SIGINT, signal.SIGTERM):
+            end_as(status)
+        else:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _reloader.wait_out_crash(status)
+            state["restarts"] += 1
+
+
+def leave_note(notes: "str | None", text: str) -> None:
+    """Tell the supervisor, if there is one, that this end is meant."""
+    if notes:
+        with open(notes, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def end_as(status: int) -> None:
+    """End at once with an exit status or, if it is negative, by a signal."""
+    flush()
+    if status < 0:
+        import signal
+
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status if status >= 0 else 128 - status)
+
+
+_restart = replace_process if os.name == "posix" else supervise
+
+
+# --- The reloader: all of it put together --------------------------------------------
+
+
+class Reloader:
+    """The only state, the only thread."""
+
+    def __init__(self) -> None:
+        self.off = os.environ.get("AUTORELOAD") == "0"
+        self.launch = Launch()
+        state = self.launch.state
+        self.restarts: int = state.get("restarts", 0)
+        self.streaks: dict[str, int] = state.get("streaks", {})
+        self.sockets = Sockets(state.get("sockets", {}))
+        self.pid = os.getpid()
+        self.began = time.monotonic()
+        self.watch_list = WatchList()
+        self.snapshot = Snapshot()
+        self.interrupts = Interrupts()
+        self.workers = Workers()
+        self.hooks: list[Callable[[], object]] = []
+        self.io_loop: Any = None
+        self.check_time = self.grace = 0.0  # in seconds; 0 is not yet set
+        self.name = "".join(self.launch.target[self.launch.target[:1] == ["-m"] :][:1])
+        self.command = [FILE, "--until-success", *self.launch.target]
+        self.early = frozenset(sys.modules)  # what was loaded before we could tell
+        self.orphans = children() if state else []  # left by the run before this one
+        self.modules: object = None  # what tells that sys.modules has changed
+        self.next_walk = 0.0
+        self.pending: set[str] = set()  # files that differ from the code that runs
+        self.muted: set[str] = set()  # files that the program rewrites at each start
+        self.written: set[str] = set()  # files that we saw it write
+        self.outcome = ""  # how the program ended, if that is to be waited out
+        self.is_worker = self.started = self.commanded = self.warned = False
+        self.requested = self.stopping = self.finishing = False
+        self.wake = threading.Event()
+        self.ended = threading.Event()  # the program has, and the main thread waits
+        self.thread: threading.Thread | None = None
+        self.complaints: set[str] = set()
+        self.active = not self.off and not self.launch.obstacle()
+        if self.active and not self.launch.is_helper():
+            self.snapshot.note_loads()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(
+                    before=self.workers.expect,
+                    after_in_parent=self.run_thread,
+                    after_in_child=self.become_worker,
+                )
+
+    def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
+        for name, value, least in (("check_time", check_time, 1), ("grace", grace, 0)):
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise TypeError(f"{name} must be a number, not {value!r}")
+            if not least <= value < 1e9:
+                raise ValueError(f"{name} must be at least {least}, not {value!r}")
+        scheduler(io_loop)
+        if self.is_active():
+            if io_loop is None and "asyncio" in sys.modules:
+                io_loop = sys.modules["asyncio"]._get_running_loop()
+            self.io_loop = self.io_loop or io_loop
+            self.configure(check_time, grace)
+            self.begin()
+
+    def is_active(self) -> bool:
+        """Whether there is a command to repeat; if not, warn once."""
+        obstacle = self.launch.obstacle()
+        if obstacle and not (self.off or self.warned):
+            import warnings
+
+            self.warned = True
+            text = f"autoreload: {obstacle}, nothing is watched"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        return not (self.off or obstacle or self.launch.is_helper())
+
+    def configure(self, check_time: float, grace: float) -> None:
+        """Set, in milliseconds and seconds, what nobody has set before."""
+        self.check_time = self.check_time or check_time / 1000
+        self.grace = self.grace or max(grace, 0.001)
+
+    def begin(self) -> None:
+        """Begin to watch."""
+        self.interrupts.count()
+        if self.started:
+            return
+        self.started = True
+        self.configure(500, 2.0)
+        if self.is_worker:
+            self.workers.tell("start", self.check_time, self.grace)
+        else:
+            import atexit
+
+            if not self.commanded:
+                self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
+            # Registered as the program ends, it is the first of the handlers to run.
+            getattr(threading, "_register_atexit")(atexit.register, self.finish)
+        self.run_thread()
+
+    def wait(self) -> None:
+        if self.is_active():
+            self.begin()
+            while True:
+                time.sleep(3600)
+
+    def watch(self, path: str, names: str = "*") -> None:
+        for found in self.watch_list.watch(path, names):
+            self.snapshot.meet(found)
+        if self.is_worker:
+            self.workers.tell("watch", path, names)
+
+    def request(self) -> None:
+        if self.is_worker:
+            self.workers.tell("restart")
+        self.requested = True
+        self.wake.set()
+
+    def run_thread(self) -> None:
+        """Run the thread in which everything happens."""
+        if not self.stopping and not (self.thread and self.thread.is_alive()):
+            work = self.report_to_parent if self.is_worker else self.watch_and_restart
+            self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
+            self.thread.start()
+
+    def become_worker(self) -> None:
+        """Be a forked process, which reports and never restarts by itself."""
+        self.is_worker, self.thread, self.wake = True, None, threading.Event()
+        self.workers.tell("worker", os.getpid())
+        if self.started:
+            self.run_thread()
+
+    def report_to_parent(self) -> None:
+        while True:
+            for _, path in self.watch_list.add_modules():
+                self.snapshot.meet(path)
+                self.workers.tell("file", path, self.snapshot.stamps[path])
+            time.sleep(self.check_time)
+
+    def hear(self, messages: "Iterable[list[Any]]") -> None:
+        """Take in what workers report."""
+        for kind, *values in messages:
+            if kind == "worker":
+                self.workers.forked.add(values[0])
+            elif kind == "file" and self.watch_list.add(values[0]):
+                self.snapshot.stamps[values[0]] = values[1] and tuple(values[1])
+            elif kind == "watch":
+                self.watch(*values)
+            elif kind == "start":
+                self.configure(values[0] * 1000, values[1])
+                self.begin()
+            elif kind == "restart":
+                self.request()
+
+    def watch_and_restart(self) -> None:
+        while not self.started:  # a program that has only forked: a worker may start us
+            self.hear(self.workers.told(block=True))
+        while True:
+            pause = self.check_time
+            begun = time.thread_time()
+            try:
+                changed = self.look()
+                pause = max(self.check_time / 10, 99 * (time.thread_time() - begun))
+                if changed or self.requested:
+                    self.heed(set(changed))
+            except Exception as error:  # whatever it is, watching goes on
+                self.complain(error)
+            self.wake.wait(pause)
+
+    def complain(self, error: Exception) -> None:
+        """Report something unexpected, once."""
+        if str(error) not in self.complaints:
+            self.complaints.add(str(error))
+            report("something unexpected happened, watching goes on")
+
+    def look(self) -> "list[str]":
+        """Bring the watch list up to date, and look at the files whose turn it is."""
+        self.hear(self.workers.told())
+        modules = len(sys.modules), next(reversed(sys.modules))
+        if modules != self.modules:
+            self.modules = modules
+            for name, path in self.watch_list.add_modules():
+                outdated = name in self.early and self.snapshot.is_outdated(
+                    path, self.launch.began()
+                )
+                self.snapshot.meet(path, differs=outdated)
+        if time.monotonic() > self.next_walk:
+            begun = time.thread_time()
+            for path in self.watch_list.walk_again():
+                self.snapshot.meet(path, differs=True)
+            cost = time.thread_time() - begun
+            self.next_walk = time.monotonic() + max(self.check_time, 99 * cost)
+        self.orphans = [pid for pid in self.orphans if not reap(pid)]
+        return self.snapshot.look(self.snapshot.due(self.watch_list))
+
+    def heed(self, changed: "set[str]") -> None:
+        """Restart for a change, if it is fit to run."""
+        while any(map(is_debugger, main_frames())):
+            time.sleep(0.1)
+        soon = time.monotonic() - self.began < 2
+        requested, self.requested = self.requested, False
+        self.wake.clear()
+        if changed:
+            self.snapshot.settle(changed, self.watch_list.own)
+            if not requested and (changed <= self.muted or self.is_loop(changed, soon)):
+                return
+            self.muted.clear()
+            self.pending |= changed
+        path, error = compile_error(self.pending)
+        if error and not requested:
+            show(error)
+            return say(f"{self.name_of(path)} does not compile, the old code runs on")
+        cause = "restart() was called" if requested else self.cause(changed)
+        streaks = {path: self.streaks.get(path, 0) + 1 for path in changed if soon}
+        self.restart(cause, streaks)
+
+    def is_loop(self, changed: "set[str]", soon: bool) -> bool:
+        """Whether the program would restart for ever, since it rewrites these files.
+
+        If we did not see it write them, somebody may be saving fast: then they are
+        heeded after a long silence.
+        """
+        if not soon or any(self.streaks.get(path, 0) < 3 for path in changed):
+            return False
+        if not changed <= self.written:
+            self.snapshot.settle(changed, self.watch_list.own, quiet=2)
+            return False
+        self.muted |= changed
+        self.pending |= changed
+        cause = self.cause(changed)
+        say(
+            f"{cause} after each of the last 3 starts, ignored until another file changes"
+        )
+        return True
+
+    def cause(self, changed: "set[str]") -> str:
+        first = min(
+            changed, key=lambda path: (self.watch_list.has_installed(path), path)
+        )
+        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
+        return f"{self.name_of(first)} changed{more}"
+
+    def name_of(self, path: str) -> str:
+        """Return a path as it is shorter, relative or absolute."""
+        try:
+            return min(path, os.path.relpath(path, self.launch.directory), key=len)
+        except ValueError:  # another drive; no directory
+            return path
+
+    def restart(self, cause: str, streaks: "dict[str, int]") -> None:
+        """End the program and run it again."""
+        say(f"{cause}, restarting")
+        if not self.stop():
+            return
+        self.pending.update(self.snapshot.look(self.watch_list.own))
+        recent = self.snapshot.modified_since(time.time_ns() - 2 * 10**9)
+        drop_bytecode(self.pending | recent)
+        words, environment = self.next_run(streaks)
+        flush()
+        if os.name == "posix":
+            sweep(self.launch, self.sockets.descriptors().values())
+        notes = self.launch.state.get("notes")
+        if notes:
+            leave_note(notes, environment[_STATE])
+            os._exit(AGAIN)
+        _restart(words, environment)
+
+    def next_run(self, streaks: "dict[str, int]") -> "tuple[list[str], dict[str, str]]":
+        """Return the command and the environment of the next run."""
+        import json
+
+        state = {
+            "pid": self.pid,
+            "restarts": self.restarts + 1,
+            "streaks": streaks,
+            "sockets": self.sockets.descriptors(),
+            "ignored": self.launch.ignored,
+            "mask": self.launch.mask,
+        }
+        words = [sys.executable, *self.launch.flags, *self.command]
+        return words, {**self.launch.environment, _STATE: json.dumps(state)}
+
+    def stop(self) -> bool:
+        """Have the program end; return whether it is to be run again."""
+        self.interrupts.ours = self.interrupts.counted(_signal.SIGINT)
+        self.stopping = True
+        for hook in self.hooks:
+            call_hook(hook, None if self.ended.is_set() else self.io_loop, self.grace)
+        if self.interrupts.fatal():  # by hand: the program is ending anyway
+            self.stopping = False
+            return False
+        silence_interrupt()
+        deadline = time.monotonic() + self.grace
+        self.interrupts.ours += 1
+        if self.finishing or interrupt():
+            self.workers.signal(_signal.SIGTERM)
+            if not self.ended.wait(self.grace):
+                where = self.main_position()
+                say(
+                    f"main thread is at {where} after {self.grace:g} s, restarting anyway"
+                )
+        if not self.finishing:
+            self.run_exit_functions()
+        self.workers.end(max(0.5, deadline - time.monotonic()))
+        return True
+
+    def run_exit_functions(self) -> None:
+        """Run the exit functions in the stead of a main thread that does not end."""
+        import atexit
+
+        done = threading.Event()
+        atexit.unregister(self.finish)
+
+        def run() -> None:
+            atexit._run_exitfuncs()
+            flush()
+            done.set()
+
+        background(run)
+        done.wait(1)
+
+    def main_position(self) -> str:
+        """Return where the main thread is, in the program's own code if it is there."""
+        frames = list(main_frames())
+        own = [
+            f for f in frames if not self.watch_list.has_installed(f.f_code.co_filename)
+        ]
+        for frame in own or frames:
+            return f"{self.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
+        return "its end"
+
+    def finish(self) -> None:
+        """End with the program, or stay for its next run: the main thread's last act."""
+        if os.getpid() != self.pid:
+            return
+        self.finishing = True
+        if not self.stopping and not self.outcome:
+            return leave_note(self.launch.state.get("notes"), "{}")
+        import atexit
+        import signal
+
+        atexit.unregister(self.finish)
+        atexit._run_exitfuncs()
+        flush()
+        if self.interrupts.fatal():
+            end_as(-self.interrupts.fatal())
+        if not self.stopping:
+            say(f"{self.outcome}, waiting for a change")
+        self.interrupts.count()
+        if not is_ignored(signal.SIGINT):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not is_ignored(signal.SIGTERM):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.ended.set()
+        while True:
+            try:
+                time.sleep(3600)
+            except KeyboardInterrupt:
+                if self.interrupts.fatal():
+                    end_as(-signal.SIGINT)
+
+    def note_failure(self, kind: "Any", error: BaseException, trace: "Any") -> None:
+        """Report an exception that nobody caught, and have it waited out."""
+        self.previous_hook(kind, error, trace)
+        if isinstance(error, Exception) and not self.is_worker:
+            self.outcome = f"{self.name} failed"
+            self.await_repair(error)
+
+    def await_repair(self, error: "BaseException | None" = None) -> None:
+        """Watch what may mend a failure."""
+        if not self.started or self.is_worker:
+            return
+        for path in failure_files(error):
+            self.note(os.path.abspath(path))
+        folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
+        for folder in outermost({*folders, os.path.abspath(sys.path[0])}):
+            self.watch(folder, "*.py")
+
+    def note(self, path: str) -> None:
+        """Watch a file as such: of a directory, only whether it is there."""
+        if self.watch_list.add(path):
+            self.snapshot.meet(path)
+
+    def wait_out_crash(self, status: int) -> None:
+        """Watch in the stead of a supervised program that has crashed."""
+        import signal
+
+        fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        self.await_repair()
+        say(f"{self.name} died of {fate}, waiting for a change")
+        while not self.look():
+            time.sleep(self.check_time / 10)
+
+
+# --- The command line: options, running the target, surviving its failure -------------
+
+
+class NotFound(Exception):
+    """There is no such target."""
+
+
+def parse(words: "list[str]") -> "argparse.Namespace":
+    """Parse the command line; `target` is all from the target on."""
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> "NoReturn":
+            self.exit(2, f"autoreload: {message}\n")
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 < value < 1e9:
+            raise ValueError
+        return value
+
+    parser = Parser(
+        prog="autoreload.py",
+        usage="%(prog)s [options] (-m module | script | directory | zip | -c code) [args]",
+        description="Run a Python program, and restart it when its source changes.",
+        epilog="Everything from the target on belongs to the program.",
+        allow_abbrev=False,
+    )
+    option = parser.add_argument
+    text = "also watch a file, a directory with all below it, or a glob"
+    option("--watch", metavar="PATH", action="append", default=[], help=text)
+    text = "never restart for paths that match"
+    option("--ignore", metavar="GLOB", action="append", default=[], help=text)
+    text = "end when the program ends without an error"
+    option("--until-success", action="store_true", help=text)
+    text = "see changes within so many milliseconds (500)"
+    option("--check-time", metavar="MS", type=number, default=0, help=text)
+    text = "wait so long for the hooks, and for the program's clean-up (2)"
+    option("--grace", metavar="SECONDS", type=number, default=0, help=text)
+    text = "clear the terminal before each run"
+    option("--clear", action="store_true", help=text)
+    text = "run the program in a child, and survive its crashes (always so on Windows)"
+    option("--supervise", action="store_true", help=text)
+    option("--version", action="version", version=f"autoreload {__version__}")
+    words, target = split(words, ("--watch", "--ignore", "--check-time", "--grace"))
+    options = parser.parse_args(words)
+    if target[:1] in ([], ["-"]) or target in (["-m"], ["-c"]):
+        parser.error(
+            "name a target: -m module, a script, a directory, a zip or -c code"
+        )
+    options.target = target
+    return options
+
+
+def run_target(target: "list[str]") -> None:
+    """Run the target as `python` would, in a new `__main__`."""
+    import builtins
+    from types import ModuleType
+
+    main = ModuleType("__main__")
+    setattr(main, "__builtins__", builtins)
+    sys.modules["__main__"] = main
+    exec(load_target(target, main), main.__dict__)
+
+
+def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
+    """Return the target's code; give sys.argv, sys.path and `main` what it expects."""
+    from importlib import machinery
+    from pkgutil import get_importer
+
+    if target[0] == "-c":
+        sys.argv[:] = ["-c", *target[2:]]
+        set_path("")
+        main.__loader__ = machinery.BuiltinImporter
+        return compile(target[1], "<string>", "exec", dont_inherit=True)
+    if target[0] == "-m":
+        sys.argv[:] = ["-m", *target[2:]]
+        set_path(os.getcwd())
+        spec = find_module(target[1])
+        sys.argv[0] = spec.origin
+    else:
+        sys.argv[:] = target
+        path = os.path.abspath(target[0])
+        _reloader.note(path)
+        importer: Any = get_importer(path)
+        if not importer:
+            return load_script(path, main)
+        set_path(path, always=True)
+        spec = importer.find_spec("__main__")
+        if not spec:
+            raise NotFound(f"there is no __main__ module in {target[0]}")
+    main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
+    main.__file__ = spec.origin
+    setattr(main, "__cached__", spec.cached)
+    code: CodeType = spec.loader.get_code(spec.name)
+    return code
+
+
+def load_script(path: str, main: "ModuleType") -> "CodeType":
+    from importlib.machinery import SourceFileLoader
+    from importlib.machinery import SourcelessFileLoader
+
+    set_path(os.path.dirname(os.path.realpath(path)))
+    main.__file__ = path
+    setattr(main, "__cached__", None)
+    main.__loader__ = loader = SourceFileLoader("__main__", path)
+    try:
+        source = loader.get_data(path)
+    except OSError as error:
+        raise NotFound(f"cannot open {path} ({error.strerror})") from None
+    if path.endswith(".pyc"):
+        main.__loader__ = loader = SourcelessFileLoader("__main__", path)
+        code: Any = loader.get_code("__main__")
+        return code  # type: ignore[no-any-return]
+    return loader.source_to_code(source, path)
+
+
+def find_module(name: str) -> "Any":
+    """Return the spec of what `-m name` runs."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise NotFound(f"there is no module named {error.name}") from None
+        raise
+    if not spec:
+        raise NotFound(f"there is no module named {name}")
+    if spec.submodule_search_locations is not None:
+        return find_module(f"{name}.__main__")
+    return spec
+
+
+def set_path(entry: str, *, always: bool = False) -> None:
+    """Put the target's directory where Python has put that of this file."""
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        sys.path[0] = entry
+    elif always:
+        sys.path.insert(0, entry)
+
+
+def show_uncaught(error: BaseException) -> None:
+    """Show an exception as Python would, without the frames that ran the target."""
+    trace = error.__traceback__
+    while trace and is_machinery(trace.tb_frame):
+        trace = trace.tb_next
+    sys.excepthook(type(error), error.with_traceback(trace), trace)
+
+
+def is_machinery(frame: "FrameType") -> bool:
+    name = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return frame.f_globals is globals() or name in ("importlib", "zipimport", "pkgutil")
+
+
+def run(reloader: Reloader, words: "list[str]") -> None:
+    """Carry out a command line: run the target, and end or wait as its ending asks."""
+    options = parse(words)
+    name = options.target[options.target[0] == "-m"]
+    if reloader.is_active():
+        enter(reloader, options, name)
+    try:
+        run_target(options.target)
+    except BaseException as error:
+        if isinstance(error, NotFound) and not reloader.restarts:
+            say(str(error))
+            sys.exit(2)
+        outcome, status = verdict(error, name, shown=reloader.stopping)
+        if status:
+            reloader.await_repair(error)
+    else:
+        outcome, status = f"{name} ended", None
+    if status or not options.until_success:
+        reloader.outcome = outcome
+    sys.exit(status)
+
+
+def verdict(error: BaseException, name: str, *, shown: bool) -> "tuple[str, Any]":
+    """Tell how a program has ended, and what it gives to sys.exit()."""
+    if isinstance(error, SystemExit):
+        if not error.code:
+            return f"{name} ended", error.code
+        status = error.code if isinstance(error.code, int) else 1
+        return f"{name} exited with status {status:d}", error.code
+    if isinstance(error, NotFound):
+        return str(error), 1
+    interrupted = isinstance(error, KeyboardInterrupt)
+    if not (interrupted and shown):
+        show_uncaught(error)
+    return f"{name} failed", 130 if interrupted else 1
+
+
+def enter(reloader: Reloader, options: "argparse.Namespace", name: str) -> None:
+    """Begin to watch as the options say."""
+    launch = reloader.launch
+    main = getattr(sys.modules["__main__"], "__file__", None) or ""
+    reloader.command, reloader.name, reloader.commanded = launch.target, name, True
+    if os.path.abspath(main) == FILE:  # even if -m started it: that may fail to import
+        reloader.command = [
+            FILE,
+            *launch.target[2 if launch.target[0] == "-m" else 1 :],
+        ]
+    if (options.supervise or _restart is supervise) and "notes" not in launch.state:
+        supervise(*reloader.next_run({}))
+    for pattern in options.ignore:
+        reloader.watch_list.ignore(pattern)
+    for path in options.watch:
+        reloader.watch(os.path.abspath(path))
+    reloader.configure(options.check_time, options.grace)
+    if options.clear and os.isatty(1):
+        os.write(1, b"\033[H\033[2J\033[3J")
+    reloader.begin()
+
+
+# --- The entrance: handing over to the one importable copy ----------------------------
+
+if __name__ != "__main__":
+    # Several copies of this file in one process share one reloader, the first one's.
+    _reloader: Reloader = vars(sys).setdefault("_autoreload", Reloader())
+    restarts = _reloader.restarts
+else:
+    from importlib.util import module_from_spec
+    from importlib.util import spec_from_file_location
+
+    _name = __spec__.name if __spec__ else os.path.splitext(os.path.basename(FILE))[0]
+    _spec = spec_from_file_location(_name, FILE)
+    assert _spec and _spec.loader
+    sys.modules[_name] = _module = module_from_spec(_spec)
+    _spec.loader.exec_module(_module)
+    _module.main()
