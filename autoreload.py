@@ -296,8 +296,9 @@ class Launch:
         """Return when the process began, in ns since the epoch, as far as one can tell."""
         if self.state or not self.process:
             return time.time_ns()
-        ticks = int(self.process[19]) / os.sysconf("SC_CLK_TCK")
-        return time.time_ns() - int((time.clock_gettime(time.CLOCK_BOOTTIME) - ticks) * 1e9)
+        per_second = os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - (int(self.process[19]) + 1) / per_second
+        return time.time_ns() - int(age * 1e9)
 
     def obstacle(self) -> str:
         """Return why there is no command to repeat, or nothing if there is one."""
@@ -512,7 +513,7 @@ class Snapshot:
         changed = []
         for path in paths:
             stamp = self.stamp(path)
-            if stamp != self.stamps[path]:
+            if stamp != self.stamps.setdefault(path, stamp):
                 self.stamps[path] = stamp
                 changed.append(path)
         return changed
@@ -1081,7 +1082,8 @@ class Reloader:
         self.workers = Workers()
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None
-        self.check_time = self.grace = 0.0  # in seconds; 0 is not yet set
+        self.check_time: Any = None  # in seconds, as is grace, once they are set
+        self.grace: Any = None
         self.name = "".join(self.launch.target[self.launch.target[:1] == ["-m"] :][:1])
         self.command = [FILE, "--until-success", *self.launch.target]
         self.early = frozenset(sys.modules)  # what was loaded before we could tell
@@ -1133,10 +1135,12 @@ class Reloader:
             warnings.warn(text, RuntimeWarning, stacklevel=4)
         return not (self.off or obstacle or self.launch.is_helper())
 
-    def configure(self, check_time: float, grace: float) -> None:
+    def configure(self, check_time: "float | None", grace: "float | None") -> None:
         """Set, in milliseconds and seconds, what nobody has set before."""
-        self.check_time = self.check_time or check_time / 1000
-        self.grace = self.grace or max(grace, 0.001)
+        if self.check_time is None and check_time is not None:
+            self.check_time = check_time / 1000
+        if self.grace is None:
+            self.grace = grace
 
     def begin(self) -> None:
         """Begin to watch."""
@@ -1402,20 +1406,23 @@ class Reloader:
         flush()
         if self.interrupts.fatal():
             end_as(-self.interrupts.fatal())
-        if not self.stopping:
-            say(f"{self.outcome}, waiting for a change")
         self.interrupts.count()
-        if not is_ignored(signal.SIGINT):
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if not is_ignored(signal.SIGTERM):
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self.ended.set()
-        while True:
-            try:
+        for number, handler in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGTERM, signal.SIG_DFL),
+        ):
+            if not is_ignored(number):
+                signal.signal(number, handler)
+        try:
+            if not self.stopping:
+                say(f"{self.outcome}, waiting for a change")
+            self.ended.set()
+            while True:
                 time.sleep(3600)
-            except KeyboardInterrupt:
-                if self.interrupts.fatal():
-                    end_as(-signal.SIGINT)
+        except KeyboardInterrupt:
+            if self.interrupts.fatal():
+                end_as(-signal.SIGINT)
+        
 
     def note_failure(self, kind: "Any", error: BaseException, trace: "Any") -> None:
         """Report an exception that nobody caught, and have it waited out."""
@@ -1486,9 +1493,9 @@ def parse(words: "list[str]") -> "argparse.Namespace":
     text = "end when the program ends without an error"
     option("--until-success", action="store_true", help=text)
     text = "see changes within so many milliseconds (500)"
-    option("--check-time", metavar="MS", type=number, default=0, help=text)
+    option("--check-time", metavar="MS", type=number, help=text)
     text = "wait so long for the hooks, and for the program's clean-up (2)"
-    option("--grace", metavar="SECONDS", type=number, default=0, help=text)
+    option("--grace", metavar="SECONDS", type=number, help=text)
     text = "clear the terminal before each run"
     option("--clear", action="store_true", help=text)
     text = "run the program in a child, and survive its crashes (always so on Windows)"
@@ -1536,7 +1543,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         _reloader.note(path)
         importer: Any = get_importer(path)
         if not importer:
-            return load_script(path, main)
+            return load_script(target[0], path, main)
         set_path(path, always=True)
         spec = importer.find_spec("__main__")
         if not spec:
@@ -1548,7 +1555,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     return code
 
 
-def load_script(path: str, main: "ModuleType") -> "CodeType":
+def load_script(name: str, path: str, main: "ModuleType") -> "CodeType":
     from importlib.machinery import SourceFileLoader
     from importlib.machinery import SourcelessFileLoader
 
@@ -1559,10 +1566,10 @@ def load_script(path: str, main: "ModuleType") -> "CodeType":
     try:
         source = loader.get_data(path)
     except OSError as error:
-        raise NotFound(f"cannot open {path} ({error.strerror})") from None
+        raise NotFound(f"cannot open {name} ({error.strerror})") from None
     if path.endswith(".pyc"):
-        main.__loader__ = loader = SourcelessFileLoader("__main__", path)
-        code: Any = loader.get_code("__main__")
+        main.__loader__ = SourcelessFileLoader("__main__", path)
+        code: Any = main.__loader__.get_code("__main__")
         return code  # type: ignore[no-any-return]
     return loader.source_to_code(source, path)
 
@@ -1618,7 +1625,7 @@ def run(reloader: Reloader, words: "list[str]") -> None:
             say(str(error))
             sys.exit(2)
         outcome, status = verdict(error, name, shown=reloader.stopping)
-        if status:
+        if status and not reloader.stopping:
             reloader.await_repair(error)
     else:
         outcome, status = f"{name} ended", None

@@ -21,7 +21,7 @@ import unittest
 import autoreload  # the one line to change, for a copy with another name
 
 NAME = autoreload.__name__
-DEADLINE = 60  # seconds after which a process that does not say what it should is stuck
+DEADLINE = 20  # seconds after which a process that does not say what it should is stuck
 
 
 def clean_environment(**variables):
@@ -129,3 +129,202 @@ class ProgramTest(unittest.TestCase):
         program = Program(**files)
         self.addCleanup(program.close)
         return program
+
+
+SERVER = """
+    import helper, os, time
+    print("up", helper.VALUE, os.getpid(), flush=True)
+    try:
+        while True:
+            time.sleep(60)
+    finally:
+        print("bye", helper.VALUE, flush=True)
+"""
+
+
+class ModuleTest(ProgramTest):
+    """A program that imports the file and calls start()."""
+
+    def test_a_change_restarts_the_program_in_place(self):
+        program = self.program(
+            app="import autoreload; autoreload.start()\n" + textwrap.dedent(SERVER),
+            helper="VALUE = 1",
+        )
+        program.run("app.py")
+        pid = program.expect(r"up 1 (\d+)")[1]
+        for value in range(2, 7):
+            program.write("helper.py", f"VALUE = {value}")
+            program.expect("autoreload: helper.py changed, restarting$")
+            program.expect(f"bye {value - 1}")
+            self.assertEqual(program.expect(rf"up {value} (\d+)")[1], pid)
+        self.assertEqual(program.stop(), 130)
+
+    def test_tornado_s_five_functions_keep_their_names_and_parameters(self):
+        program = self.program(
+            app="""
+                import autoreload
+                def hook():
+                    print("hook", flush=True)
+                autoreload.add_reload_hook(hook)
+                autoreload.watch("data.txt")
+                autoreload.start(100)
+                autoreload.start(check_time=100)
+                print("up", autoreload.restarts, flush=True)
+                autoreload.wait()
+            """
+        )
+        program.run("app.py").expect("up 0")
+        program.write("data.txt", "now it exists")
+        program.expect("data.txt changed, restarting")
+        program.expect("hook")
+        program.expect("up 1")
+        self.assertEqual(program.stop(), 130)
+
+    def test_misuse_raises_an_error_that_names_the_rule(self):
+        for error, rule, call in (
+            (TypeError, "check_time must be a number, not '5'", lambda: autoreload.start(None, "5")),
+            (ValueError, "check_time must be at least 1, not 0", lambda: autoreload.start(None, 0)),
+            (TypeError, "grace must be a number, not None", lambda: autoreload.start(grace=None)),
+            (ValueError, "grace must be at least 0, not -1", lambda: autoreload.start(grace=-1)),
+            (TypeError, "io_loop must be an asyncio loop, a Tornado", lambda: autoreload.start("loop")),
+            (TypeError, "a path must be str or os.PathLike, not b'x'", lambda: autoreload.watch(b"x")),
+            (TypeError, "expected str, bytes or os.PathLike", lambda: autoreload.watch(3)),
+            (ValueError, "a path must not be empty nor contain NUL", lambda: autoreload.watch("")),
+            (ValueError, "a path must not be empty nor contain NUL", lambda: autoreload.ignore("\0")),
+            (TypeError, "a reload hook must be callable, not 3", lambda: autoreload.add_reload_hook(3)),
+        ):
+            with self.subTest(rule), self.assertRaisesRegex(error, re.escape(rule)):
+                call()
+
+    def test_autoreload_0_switches_everything_off(self):
+        program = self.program(app="""
+            import autoreload
+            autoreload.start(); autoreload.wait(); autoreload.restart()
+            print("done", autoreload.restarts)
+        """)
+        for line in (["app.py"], [NAME + ".py", "app.py"]):
+            with self.subTest(line):
+                program.run(*line, env=clean_environment(AUTORELOAD="0"))
+                program.expect("done 0")
+                self.assertEqual(program.rest(), 0)
+                self.assertNotIn("autoreload:", program.output)
+
+    def test_an_interactive_interpreter_is_told_once_that_nothing_is_watched(self):
+        program = self.program()
+        read, write = os.pipe()
+        program.run("-i", "-q", stdin=read)
+        os.write(write, b"import autoreload; autoreload.start(); autoreload.start()\nprint(6 * 7)\n")
+        os.close(write)
+        program.expect("RuntimeWarning: autoreload: an interactive interpreter has no command to repeat, nothing is watched")
+        program.expect("42")
+        self.assertEqual(program.rest(), 0)
+        self.assertEqual(program.output.count("nothing is watched"), 1)
+
+
+class EndingTest(ProgramTest):
+    """The table of endings."""
+
+    def test_a_program_that_ends_runs_again_after_a_change(self):
+        program = self.program(app="import atexit; atexit.register(print, 'exit'); print('one')")
+        program.wrap("app.py")
+        program.expect("one")
+        program.expect("exit")
+        program.expect("autoreload: app.py ended, waiting for a change$")
+        program.write("app.py", "print('two')")
+        program.expect("autoreload: app.py changed, restarting$")
+        program.expect("two")
+        program.expect("waiting for a change")
+        self.assertEqual(program.stop(), 130)
+        self.assertNotIn("Traceback", program.output)
+
+    def test_until_success_ends_with_the_program(self):
+        program = self.program(app="raise SystemExit(3)")
+        program.wrap("--until-success", "app.py")
+        program.expect("autoreload: app.py exited with status 3, waiting for a change$")
+        program.write("app.py", "print('fine')")
+        program.expect("fine")
+        self.assertEqual(program.rest(), 0)
+
+    def test_a_failure_is_waited_out_wherever_its_repair_is(self):
+        program = self.program(app="import a; print('repaired')", a="import b", b="import c")
+        program.wrap("--until-success", "app.py")
+        program.expect("ModuleNotFoundError: No module named 'c'")
+        program.expect("autoreload: app.py failed, waiting for a change$")
+        program.write("c.py", "def")
+        program.expect("SyntaxError: ")
+        program.expect("autoreload: c.py does not compile")
+        program.write("c.py", "open('data.txt')")
+        program.expect("FileNotFoundError")
+        program.write("data.txt", "")
+        program.expect("repaired")
+        self.assertEqual(program.rest(), 0)
+
+    def test_start_waits_out_an_uncaught_exception_in_the_first_run_too(self):
+        program = self.program(app="import autoreload; autoreload.start(); 1 / 0")
+        program.run("app.py").expect("ZeroDivisionError")
+        program.expect("autoreload: app.py failed, waiting for a change$")
+        program.write("app.py", "import autoreload; autoreload.start(); 1 / 0; 2")
+        program.expect("ZeroDivisionError")
+        program.expect("autoreload: app.py failed, waiting for a change$")
+        program.write("app.py", "import autoreload; autoreload.start(); print('fine')")
+        program.expect("fine")
+        self.assertEqual(program.rest(), 0)
+
+    def test_ctrl_c_ends_the_loop_in_every_state(self):
+        endless = "import time; print('up', flush=True); time.sleep(60)"
+        for name, app, state in (
+            ("running", endless, "up"),
+            ("ended", "print('up')", "waiting"),
+            ("failed", "1 / 0", "waiting"),
+            ("graceful", f"try: {endless}\nexcept KeyboardInterrupt: print('bye')", "up"),
+            ("exits", f"import sys\ntry: {endless}\nexcept KeyboardInterrupt: sys.exit(0)", "up"),
+            ("asyncio", "import asyncio\nasync def main():\n print('up', flush=True); await asyncio.sleep(60)\nasyncio.run(main())", "up"),
+        ):
+            with self.subTest(name):
+                program = self.program(app=app)
+                program.wrap("app.py").expect(state)
+                self.assertEqual(program.stop(), 130)
+                self.assertNotIn("autoreload.py", program.output)
+
+    def test_a_signal_ends_the_loop_with_its_status(self):
+        for handler in ("", "import signal; signal.signal(15, lambda *_: exit(0))\n"):
+            with self.subTest(handler):
+                program = self.program(app=handler + "import time; print('up', flush=True); time.sleep(60)")
+                program.wrap("app.py").expect("up")
+                program.process.terminate()
+                self.assertEqual(program.rest(), -signal.SIGTERM)
+
+    def test_a_target_that_is_missing_at_first_is_a_typing_mistake(self):
+        program = self.program(**{"pkg/__init__": "", "dir/x": ""})
+        for target, message in (
+            (["nowhere.py"], "cannot open nowhere.py (No such file or directory)"),
+            (["dir"], "there is no __main__ module in dir"),
+            (["-m", "nowhere"], "there is no module named nowhere"),
+            (["-m", "nowhere.at.all"], "there is no module named nowhere"),
+            (["-m", "pkg"], "there is no module named pkg.__main__"),
+            ([], "name a target: -m module, a script, a directory, a zip or -c code"),
+            (["-m"], "name a target: -m module, a script, a directory, a zip or -c code"),
+            (["-"], "name a target: -m module, a script, a directory, a zip or -c code"),
+            (["--nonsense", "x"], "unrecognized arguments: --nonsense"),
+            (["--grace", "soon", "x"], "argument --grace: invalid number value: 'soon'"),
+            (["--grace", "-1", "x"], "argument --grace: invalid number value: '-1'"),
+            (["--watch"], "argument --watch: expected one argument"),
+        ):
+            with self.subTest(target):
+                program.output = ""
+                program.wrap(*target)
+                self.assertEqual(program.rest(), 2)
+                self.assertEqual(program.output, f"autoreload: {message}\n")
+
+    def test_a_target_that_is_missing_later_is_waited_for(self):
+        program = self.program(app="print('one')")
+        program.wrap("app.py").expect("waiting")
+        os.rename(program.path("app.py"), program.path("gone"))
+        program.expect("autoreload: app.py changed, restarting")
+        program.expect(r"autoreload: cannot open app.py \(No such file or directory\), waiting for a change")
+        program.write("app.py", "print('two')")
+        program.expect("two")
+
+
+if __name__ == "__main__":
+    unittest.main()
