@@ -585,12 +585,12 @@ class Snapshot:
         setattr(SourceFileLoader, "path_stats", path_stats)
 
     def is_outdated(self, path: str, since: int) -> bool:
-        """Whether a source that was loaded too early to tell has changed since then.
+        """Whether a source had changed after it was loaded, but before this file was.
 
-        It has if it is newer than the process, unless its bytecode is of the same second
+        It had if it was newer than the process, unless its bytecode is of the same second
         and size: then the program wrote it before importing it.
         """
-        stamp = self.stamp(path)
+        stamp = self.stamps[path]
         if not stamp or stamp[0] <= since:
             return False
         from importlib.util import cache_from_source
@@ -1103,6 +1103,8 @@ class Reloader:
         self.active = not self.off and not self.launch.obstacle()
         if self.active and not self.launch.is_helper():
             self.snapshot.note_loads()
+            for name in self.early:
+                self.snapshot.meet(os.path.abspath(file_of(sys.modules[name])))
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(
                     before=self.workers.expect,
@@ -1242,10 +1244,9 @@ class Reloader:
         if modules != self.modules:
             self.modules = modules
             for name, path in self.watch_list.add_modules():
-                outdated = name in self.early and self.snapshot.is_outdated(
-                    path, self.launch.began()
-                )
-                self.snapshot.meet(path, differs=outdated)
+                self.snapshot.meet(path)
+                if name in self.early and self.snapshot.is_outdated(path, self.launch.began()):
+                    self.snapshot.stamps[path] = None
         if time.monotonic() > self.next_walk:
             begun = time.thread_time()
             for path in self.watch_list.walk_again():
@@ -1518,6 +1519,8 @@ def run_target(target: "list[str]") -> None:
 
     main = ModuleType("__main__")
     setattr(main, "__builtins__", builtins)
+    if sys.version_info < (3, 14):
+        setattr(main, "__annotations__", {})
     sys.modules["__main__"] = main
     exec(load_target(target, main), main.__dict__)
 
@@ -1539,8 +1542,8 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         sys.argv[0] = spec.origin
     else:
         sys.argv[:] = target
-        path = os.path.abspath(target[0])
-        _reloader.note(path)
+        path = os.path.join(os.getcwd(), target[0])
+        _reloader.note(os.path.abspath(path))
         importer: Any = get_importer(path)
         if not importer:
             return load_script(target[0], path, main)

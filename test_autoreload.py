@@ -7,6 +7,7 @@ programs run in real processes, and nothing is simulated.
 
 import contextlib
 import os
+import py_compile
 import re
 import shutil
 import signal
@@ -17,6 +18,7 @@ import textwrap
 import threading
 import time
 import unittest
+import zipfile
 
 import autoreload  # the one line to change, for a copy with another name
 
@@ -59,7 +61,9 @@ class Program:
         os.replace(path + "~", path)
 
     def run(self, *arguments, **options):
-        """Start the interpreter with these arguments."""
+        """Start the interpreter with these arguments, in the stead of an earlier one."""
+        self.kill()
+        self.output = self._unread = ""
         options.setdefault("env", clean_environment())
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -85,7 +89,7 @@ class Program:
                 if match := re.search(pattern, line):
                     return match
             elif not self._read():
-                raise AssertionError(f"{pattern!r} never came:\n{self.output}")
+                raise AssertionError(f"{pattern!r} never came:\n{self.output[-2000:]}")
 
     def rest(self):
         """Read all that is left to come, wait for the end, and return the exit status."""
@@ -94,7 +98,7 @@ class Program:
         return self.process.wait(DEADLINE)
 
     def _read(self):
-        killer = threading.Timer(DEADLINE, self.kill)
+        killer = threading.Timer(DEADLINE, os.killpg, (self.process.pid, signal.SIGKILL))
         killer.start()
         data = os.read(self.process.stdout.fileno(), 65536).decode(errors="replace")
         killer.cancel()
@@ -113,14 +117,14 @@ class Program:
         return status if status >= 0 else 128 - status
 
     def kill(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def close(self):
         if self.process:
-            self.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process.stdout.close()
+
+    def close(self):
+        self.kill()
         self._holder.cleanup()
 
 
@@ -311,7 +315,6 @@ class EndingTest(ProgramTest):
             (["--watch"], "argument --watch: expected one argument"),
         ):
             with self.subTest(target):
-                program.output = ""
                 program.wrap(*target)
                 self.assertEqual(program.rest(), 2)
                 self.assertEqual(program.output, f"autoreload: {message}\n")
@@ -324,6 +327,199 @@ class EndingTest(ProgramTest):
         program.expect(r"autoreload: cannot open app.py \(No such file or directory\), waiting for a change")
         program.write("app.py", "print('two')")
         program.expect("two")
+
+
+
+REPORT = """
+    import os, pickle, sys
+    class Thing:
+        pass
+    if __name__ == "__main__":
+        main = sys.modules["__main__"]
+        spec = __spec__ and (__spec__.name, __spec__.parent, __spec__.origin)
+        print(__name__, repr(__package__), spec, type(__loader__), __builtins__, __doc__)
+        print(globals().get("__file__"), globals().get("__cached__"))
+        print(sys.argv, sys.path, sys.flags, sys._xoptions, sys.warnoptions)
+        print(sorted(name for name in vars() if name.startswith("__")), os.getcwd())
+        print(type(pickle.loads(pickle.dumps(Thing()))) is Thing, main.Thing is Thing)
+        print(sorted(name for name in os.environ if "AUTORELOAD" in name))
+"""
+FAILING = """
+    def fail():
+        raise ValueError("on purpose")
+    fail()
+"""
+
+
+class TargetTest(ProgramTest):
+    """What runs behind the command line sees what plain `python` would show it."""
+
+    def setUp(self):
+        self.files = self.program(
+            **{
+                "app": REPORT,
+                "folder/__main__": REPORT,
+                "pkg/__init__": "",
+                "pkg/__main__": REPORT,
+                "pkg/module": REPORT,
+                "pkg/failing": FAILING,
+                "failing": FAILING,
+                "broken": "def",
+                "sub/link_target": REPORT,
+            }
+        )
+        with zipfile.ZipFile(self.files.path("app.zip"), "w") as archive:
+            archive.write(self.files.path("app.py"), "__main__.py")
+        os.symlink(self.files.path("sub", "link_target.py"), self.files.path("link.py"))
+        shutil.copy(self.files.path("app.py"), self.files.path("no_suffix"))
+        py_compile.compile(self.files.path("app.py"), self.files.path("compiled.pyc"))
+
+    def output(self, *arguments, **options):
+        status = self.files.run(*arguments, **options).rest()
+        return self.files.output, status
+
+    def test_targets_of_all_kinds_see_the_same(self):
+        arguments = ["a b", "", "ä\n'\"", "-m", "--until-success", "--", "-c"]
+        for target in (
+            ["app.py"],
+            ["./app.py"],
+            ["link.py"],
+            ["no_suffix"],
+            ["compiled.pyc"],
+            ["folder"],
+            ["folder/"],
+            ["app.zip"],
+            ["-m", "app"],
+            ["-mapp"],
+            ["-m", "pkg"],
+            ["-m", "pkg.module"],
+            ["-c", textwrap.dedent(REPORT)],
+        ):
+            for flags in ([], ["-I"], ["-u", "-X", "dev", "-Werror", "-OO"]):
+                if flags == ["-I"] and target[0].startswith("-m"):
+                    continue  # cannot be found, even by python
+                with self.subTest(target=target[:1], flags=flags):
+                    plain = self.output(*flags, *target, *arguments)
+                    wrapper = [NAME + ".py", "--until-success"]
+                    wrapped = self.output(*flags, *wrapper, *target, *arguments)
+                    self.assertEqual(wrapped, plain)
+
+    def test_the_wrapper_can_be_run_as_a_module(self):
+        plain = self.output("-m", "pkg.module", "x")
+        wrapped = self.output("-m", NAME, "--until-success", "-m", "pkg.module", "x")
+        self.assertEqual(wrapped, plain)
+
+    def test_a_safe_path_stays_safe(self):
+        safe = clean_environment(PYTHONSAFEPATH="1")
+        for target in ("app.py", "folder"):
+            with self.subTest(target):
+                plain = self.output(target, env=safe)
+                wrapped = self.output(NAME + ".py", "--until-success", target, env=safe)
+                self.assertEqual(wrapped, plain)
+
+    def test_tracebacks_show_none_of_our_frames(self):
+        for target in (["failing.py"], ["broken.py"], ["-c", "1 / 0"]):
+            with self.subTest(target):
+                plain, _ = self.output(*target)
+                self.files.wrap(*target).expect("waiting for a change")
+                self.files.interrupt()
+                self.files.rest()
+                shown = self.files.output.rpartition("autoreload:")[0]
+                self.assertEqual(shown, plain)
+        for target in (["-m", "pkg.failing"], ["-m", "broken"]):
+            with self.subTest(target):
+                self.files.wrap(*target).expect("waiting for a change")
+                self.assertNotIn("runpy", self.files.output)
+                self.assertNotIn("importlib", self.files.output)
+                self.assertNotIn(NAME + ".py", self.files.output)
+
+    def test_main_can_be_spawned_from(self):
+        self.files.write(
+            "spawning.py",
+            """
+            import multiprocessing
+            def double(x):
+                return 2 * x
+            if __name__ == "__main__":
+                multiprocessing.set_start_method("spawn")
+                with multiprocessing.Pool(1) as pool:
+                    print(pool.map(double, [21]))
+            """,
+        )
+        for target in (["spawning.py"], ["-m", "spawning"]):
+            with self.subTest(target):
+                self.assertEqual(
+                    self.output(NAME + ".py", "--until-success", *target), ("[42]\n", 0)
+                )
+
+
+class LaunchTest(ProgramTest):
+    """A restart repeats the launch."""
+
+    def test_split_tells_options_from_the_target(self):
+        valued = ("-W", "-X", "--check-hash-based-pycs", "--watch")
+        for line, options, target in (
+            ("app.py -m x", "", "app.py -m x"),
+            ("-u -X dev -Xdev -Wd -W error -OO -bb app.py", "-u -X dev -Xdev -Wd -W error -OO -bb", "app.py"),
+            ("-Im mod -u", "-I", "-m mod -u"),
+            ("-um mod", "-u", "-m mod"),
+            ("-mmod x", "", "-m mod x"),
+            ("-uc code x", "-u", "-c code x"),
+            ("--check-hash-based-pycs always -m mod", "--check-hash-based-pycs always", "-m mod"),
+            ("--watch -m --watch=-m -- -c", "--watch -m --watch=-m", "-c"),
+            ("-", "", "-"),
+            ("-m", "", "-m"),
+            ("-W", "-W", ""),
+            ("", "", ""),
+        ):
+            with self.subTest(line):
+                expected = options.split(), target.split()
+                self.assertEqual(autoreload.split(line.split(), valued), expected)
+
+    def test_the_restarted_program_is_launched_as_before(self):
+        app = """
+            import os, sys, time
+            print("run", repr((sys.argv, sys.flags, sys._xoptions, sys.warnoptions, os.getcwd(),
+                  sys.path[0], __name__, __package__, __spec__ and __spec__.name,
+                  sorted(os.environ) , os.umask(0o22))), flush=True)
+            import NAME; NAME.start()
+            os.chdir("/"); sys.argv[:] = ["spoilt"]; os.environ["SPOILT"] = "1"; os.umask(0o77)
+            print("ready", flush=True)
+            time.sleep(60)
+        """.replace("NAME", NAME)
+        program = self.program(**{"app": app, "pkg/__init__": "", "pkg/module": app})
+        arguments = ["a b", "", "'\"\n", "ä\udcff", "--until-success", "-m"]
+        for flags in (
+            ["-u"],
+            ["-Xdev", "-Wd", "-W", "error::ImportWarning"],
+            ["-OO", "-bb", "-X", "dev", "--check-hash-based-pycs", "always"],
+        ):
+            for target in (["app.py"], ["-m", "pkg.module"], [NAME + ".py", "app.py"]):
+                with self.subTest(flags=flags, target=target):
+                    program.run(*flags, *target, *arguments)
+                    first = program.expect("run (.*)")[1]
+                    for _ in range(2):
+                        program.expect("ready")
+                        for name in ("app.py", "pkg/module.py"):
+                            program.write(name, app + "\n")
+                        self.assertEqual(program.expect("run (.*)")[1], first)
+
+    def test_what_the_program_set_before_importing_us_is_not_repeated(self):
+        program = self.program(
+            app="""
+                import os, time
+                for line in open("settings"):
+                    os.environ.setdefault(*line.strip().split("="))
+                import NAME
+                NAME.watch("settings"); NAME.start()
+                print("COLOUR is", os.environ["COLOUR"], flush=True)
+                time.sleep(60)
+            """.replace("NAME", NAME)
+        )
+        program.write("settings", "COLOUR=red\n")
+        program.run("app.py").expect("COLOUR is red")
+        program.write("settings", "COLOUR=green\n")
+        program.expect("COLOUR is green")
 
 
 if __name__ == "__main__":
