@@ -536,7 +536,7 @@ class Snapshot:
         slices = own[self._turn % 10 :: 10] + installed[self._turn % 40 :: 40]
         return self._freshest + slices
 
-    def settle(self, changed: "set[str]", own: "list[str]", quiet: float = 0) -> None:
+    def settle(self, changed: "set[str]", own: "list[str]") -> None:
         """Wait until all files have been quiet for a while; add what changes meanwhile.
 
         One file is quiet after 0.05 seconds; of several, or of one that has gone and is
@@ -544,7 +544,7 @@ class Snapshot:
         """
         while True:
             single = len(changed) == 1 and self.stamps[min(changed)]
-            pause = quiet or (0.05 if single else 0.2)
+            pause = 0.05 if single else 0.2
             time.sleep(max(0.01, pause - self._age(changed)))
             more = self.look({*own, *changed})
             if not more:
@@ -1103,6 +1103,8 @@ class Reloader:
         self.active = not self.off and not self.launch.obstacle()
         if self.active and not self.launch.is_helper():
             self.snapshot.note_loads()
+            if max(self.streaks.values(), default=0) >= 3:
+                sys.addaudithook(self.note_write)
             for name in self.early:
                 self.snapshot.meet(os.path.abspath(file_of(sys.modules[name])))
             if hasattr(os, "register_at_fork"):
@@ -1278,23 +1280,21 @@ class Reloader:
         self.restart(cause, streaks)
 
     def is_loop(self, changed: "set[str]", soon: bool) -> bool:
-        """Whether the program would restart for ever, since it rewrites these files.
-
-        If we did not see it write them, somebody may be saving fast: then they are
-        heeded after a long silence.
-        """
-        if not soon or any(self.streaks.get(path, 0) < 3 for path in changed):
-            return False
-        if not changed <= self.written:
-            self.snapshot.settle(changed, self.watch_list.own, quiet=2)
+        """Whether the program would restart for ever, since it rewrites these files."""
+        if not soon or not changed <= self.written:
             return False
         self.muted |= changed
         self.pending |= changed
         cause = self.cause(changed)
-        say(
-            f"{cause} after each of the last 3 starts, ignored until another file changes"
-        )
+        say(f"{cause} after each of the last 3 starts, ignored until another file changes")
         return True
+
+    def note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
+        """Notice that the program itself writes a file for which it keeps restarting."""
+        if event == "os.rename" or event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            for path in arguments[:2]:
+                if isinstance(path, str) and self.streaks.get(os.path.abspath(path), 0) >= 3:
+                    self.written.add(os.path.abspath(path))
 
     def cause(self, changed: "set[str]") -> str:
         first = min(
@@ -1555,6 +1555,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     main.__file__ = spec.origin
     setattr(main, "__cached__", spec.cached)
     code: CodeType = spec.loader.get_code(spec.name)
+    _reloader.note(file_of(main))
     return code
 
 
