@@ -284,11 +284,11 @@ class Launch:
         return state
 
     def _terminal(self) -> "tuple[int, list[Any]] | None":
-        try:
-            import termios
-        except ImportError:  # Windows
-            return None
         for fd in filter(os.isatty, self.standard):
+            try:
+                import termios
+            except ImportError:  # Windows
+                break
             return fd, termios.tcgetattr(fd)
         return None
 
@@ -525,16 +525,17 @@ class Snapshot:
     def due(self, watch_list: WatchList) -> "list[str]":
         """Return the files whose turn it is.
 
-        Files differ in how soon they change: the freshest few are due in every turn,
-        all own ones within ten turns, all installed ones within forty.
+        Files differ in how soon they change: the freshest few are due in every turn, in
+        every tenth also all own ones and a quarter of the installed ones.
         """
         self._turn += 1
         own, installed = watch_list.own, watch_list.installed
         if len(own) != self._sorted:
             self._sorted = len(own)
-            self._freshest = sorted(own, key=self._mtime)[-16:]
-        slices = own[self._turn % 10 :: 10] + installed[self._turn % 40 :: 40]
-        return self._freshest + slices
+            self._freshest = sorted(own, key=self._mtime)[-8:]
+        if self._turn % 10:
+            return self._freshest
+        return own + installed[self._turn // 10 % 4 :: 4]
 
     def settle(self, changed: "set[str]", own: "list[str]") -> None:
         """Wait until all files have been quiet for a while; add what changes meanwhile.
@@ -1090,6 +1091,7 @@ class Reloader:
         self.orphans = children() if state else []  # left by the run before this one
         self.modules: object = None  # what tells that sys.modules has changed
         self.next_walk = 0.0
+        self.cost = 0.0  # of a look, in seconds of CPU time, averaged over ten
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.muted: set[str] = set()  # files that the program rewrites at each start
         self.written: set[str] = set()  # files that we saw it write
@@ -1222,16 +1224,13 @@ class Reloader:
         while not self.started:  # a program that has only forked: a worker may start us
             self.hear(self.workers.told(block=True))
         while True:
-            pause = self.check_time
-            begun = time.thread_time()
             try:
                 changed = self.look()
-                pause = max(self.check_time / 10, 99 * (time.thread_time() - begun))
                 if changed or self.requested:
                     self.heed(set(changed))
             except Exception as error:  # whatever it is, watching goes on
                 self.complain(error)
-            self.wake.wait(pause)
+            self.wake.wait(max(self.check_time / 10, 99 * self.cost))
 
     def complain(self, error: Exception) -> None:
         """Report something unexpected, once."""
@@ -1256,7 +1255,10 @@ class Reloader:
             cost = time.thread_time() - begun
             self.next_walk = time.monotonic() + max(self.check_time, 99 * cost)
         self.orphans = [pid for pid in self.orphans if not reap(pid)]
-        return self.snapshot.look(self.snapshot.due(self.watch_list))
+        begun = time.thread_time()
+        changed = self.snapshot.look(self.snapshot.due(self.watch_list))
+        self.cost += (time.thread_time() - begun - self.cost) / 10
+        return changed
 
     def heed(self, changed: "set[str]") -> None:
         """Restart for a change, if it is fit to run."""

@@ -11,6 +11,7 @@ import py_compile
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import textwrap
 import threading
 import time
 import unittest
+import urllib.request
 import zipfile
 
 import autoreload  # the one line to change, for a copy with another name
@@ -520,6 +522,119 @@ class LaunchTest(ProgramTest):
         program.run("app.py").expect("COLOUR is red")
         program.write("settings", "COLOUR=green\n")
         program.expect("COLOUR is green")
+
+
+
+def readme_snippets(language):
+    """Return the README's code blocks in a language."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md")
+    with open(path, encoding="utf-8") as file:
+        return re.findall(rf"```{language}\n(.*?)```", file.read(), re.DOTALL)
+
+
+@unittest.skipUnless(readme_snippets("python"), "there is no README here")
+class ReadmeTest(ProgramTest):
+    """Every snippet of the README."""
+
+    def free_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return server.getsockname()[1]
+
+    def snippet(self, word):
+        return next(text for text in readme_snippets("python") if word in text)
+
+    def serve(self, program, port):
+        """Ask the server until it answers; return whether it listed the directory."""
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                    return b"Directory listing" in answer.read()
+        raise AssertionError(program.output)
+
+    def test_the_first_command_serves_and_restarts(self):
+        program, port = self.program(), self.free_port()
+        program.run("-u", NAME + ".py", "--watch=watched", "-m", "http.server", str(port))
+        for _ in range(2):
+            program.expect("Serving HTTP on")
+            self.assertTrue(self.serve(program, port))
+            program.write("watched", "")
+            program.expect("autoreload: watched changed, restarting")
+        program.expect("Serving HTTP on")
+        self.assertEqual(program.stop(), 130)
+
+    def test_start_in_a_program(self):
+        text = self.snippet("ignore(").replace("autoreload.wait", "print('ready');autoreload.wait")
+        program = self.program(app=text)
+        program.run("-u", "app.py").expect("open the browser now, but only once")
+        program.expect("ready")
+        program.write("generated_x.py", "")
+        program.write("templates/index.html", "")
+        program.expect("templates changed, restarting")
+        program.expect("saving")
+        program.expect("ready")
+        program.write("templates/index.html", "changed")
+        program.expect("index.html changed, restarting")
+        program.expect("saving")
+        self.assertEqual(program.output.count("browser"), 1)
+
+    def test_tests_run_again_until_they_pass(self):
+        program = self.program(
+            test_app="""
+                import unittest
+                class Test(unittest.TestCase):
+                    def test(self): self.assertTrue(VALUE)
+                VALUE = 0
+            """
+        )
+        program.wrap("--until-success", "-m", "unittest")
+        program.expect("FAILED")
+        program.expect("autoreload: unittest exited with status 1, waiting for a change")
+        program.write("test_app.py", "import unittest\nclass Test(unittest.TestCase):\n def test(self): pass")
+        program.expect("OK")
+        self.assertEqual(program.rest(), 0)
+
+    def test_no_connection_is_refused(self):
+        port = self.free_port()
+        text = self.snippet("listen(").replace("8000", str(port))
+        text = text.replace("start()", "start(); print('start', autoreload.restarts, flush=True)")
+        program = self.program(app=text)
+        program.run("app.py")
+        for number in range(4):
+            program.expect(f"start {number}")
+            program.write("app.py", text + "#" * number)
+            self.assertTrue(self.serve(program, port))
+
+    def test_a_request_is_finished_before_a_restart(self):
+        port = self.free_port()
+        text = self.snippet("def drain").replace("8000", str(port))
+        slow = """
+            import time
+            class Handler(http.server.SimpleHTTPRequestHandler):
+                def do_GET(self):
+                    print("asked", flush=True)
+                    time.sleep(1)
+                    self.wfile.write(b"HTTP/1.0 200 OK\\r\\n\\r\\nin full")
+        """
+        text = text.replace("http.server.SimpleHTTPRequestHandler", "Handler")
+        text = "import http.server\n" + textwrap.dedent(slow) + text
+        program = self.program(app=text)
+        program.run("app.py")
+        answers = []
+
+        def ask():
+            while not answers:
+                with contextlib.suppress(OSError):
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                        answers.append(answer.read())
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        program.expect("asked")
+        program.write("app.py", text + "\n")
+        program.expect("autoreload: app.py changed, restarting")
+        asking.join()
+        self.assertEqual(answers, [b"in full"])
 
 
 if __name__ == "__main__":
