@@ -297,7 +297,10 @@ class Launch:
         if self.state or not self.process:
             return time.time_ns()
         per_second = os.sysconf("SC_CLK_TCK")
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - (int(self.process[19]) + 1) / per_second
+        age = (
+            time.clock_gettime(time.CLOCK_BOOTTIME)
+            - (int(self.process[19]) + 1) / per_second
+        )
         return time.time_ns() - int(age * 1e9)
 
     def obstacle(self) -> str:
@@ -342,7 +345,8 @@ def file_of(module: object) -> str:
         )
     except Exception:  # sys.modules may hold anything
         return ""
-    return file if type(file) is str and "\0" not in file else ""
+    named = type(file) is str and file and "\0" not in file
+    return os.path.abspath(file) if named else ""
 
 
 def installed_roots() -> "tuple[str, ...]":
@@ -414,6 +418,8 @@ class WatchList:
         self.installed: list[str] = []
         self._listed: set[str] = set()
         self._modules: set[str] = set()  # the names seen in sys.modules
+        self._modules_state: object = None  # what tells that it has changed
+        self._next_walk = 0.0
         self._walked: list[tuple[str, str]] = []  # directory or glob, names of interest
         self._ignored: list[str] = []
         self._is_installed: dict[str, bool] = {}  # by directory
@@ -427,13 +433,18 @@ class WatchList:
         (self.installed if self.has_installed(path) else self.own).append(path)
         return True
 
-    def add_modules(self) -> "Iterator[tuple[str, str]]":
-        """List the files of modules not seen before; yield their names and paths."""
+    def add_modules(self) -> "Iterator[str]":
+        """List the files of the modules not seen before, and yield them."""
+        state = len(sys.modules), next(reversed(sys.modules))
+        if state == self._modules_state:
+            return
+        self._modules_state = state
         for name in [name for name in list(sys.modules) if name not in self._modules]:
-            self._modules.add(name)
             path = file_of(sys.modules.get(name))
-            if path and self.add(os.path.abspath(path)):
-                yield name, path
+            if path:
+                self._modules.add(name)
+                if self.add(path):
+                    yield path
 
     def watch(self, path: str, names: str = "*") -> "Iterator[str]":
         """List a path, a directory's files called `names`, or the matches of a glob."""
@@ -442,10 +453,17 @@ class WatchList:
             return self._walk(path, names)
         return filter(self.add, [path])
 
-    def walk_again(self) -> "Iterator[str]":
-        """List what was created in the watched directories, and yield it."""
-        for path, names in self._walked:
-            yield from self._walk(path, names)
+    def walk_again(self, check_time: float) -> "Iterator[str]":
+        """List what was created in watched directories, and yield it.
+
+        It is done every `check_time` seconds, or more seldom if it takes long.
+        """
+        if self._walked and time.monotonic() > self._next_walk:
+            begun = time.thread_time()
+            for path, names in self._walked:
+                yield from self._walk(path, names)
+            pause = max(check_time, 99 * (time.thread_time() - begun))
+            self._next_walk = time.monotonic() + pause
 
     def ignore(self, pattern: str) -> None:
         import fnmatch
@@ -495,6 +513,7 @@ class Snapshot:
         self.stamps: dict[str, Stamp] = {}
         self._stat = stat
         self._turn = 0
+        self._cost = 0.0  # of a look, in seconds of CPU time, averaged over ten
         self._freshest: list[str] = []
         self._sorted = 0  # how many own files there were when they were sorted
 
@@ -517,6 +536,17 @@ class Snapshot:
                 self.stamps[path] = stamp
                 changed.append(path)
         return changed
+
+    def look_at_due(self, watch_list: WatchList) -> "list[str]":
+        """Return those of the files whose turn it is that have changed."""
+        begun = time.thread_time()
+        changed = self.look(self.due(watch_list))
+        self._cost += (time.thread_time() - begun - self._cost) / 10
+        return changed
+
+    def pause(self, check_time: float) -> float:
+        """Return the seconds until the next look, which keep to the budget of 1 %."""
+        return max(check_time / 10, 99 * self._cost)
 
     def meet(self, path: str, *, differs: bool = False) -> None:
         """Take note of a file newly listed, be it as it was loaded or not."""
@@ -645,6 +675,47 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
                     os.remove(cached)
             except (OSError, NotImplementedError):  # read-only; no cache
                 pass
+
+
+class LoopGuard:
+    """Knows a program that would restart for ever, since it rewrites its own files."""
+
+    def __init__(self, streaks: "dict[str, int]") -> None:
+        self._streaks = streaks  # how many starts in a row each file was changed after
+        self._written: set[str] = set()  # files that we saw the program write
+        self._muted: set[str] = set()
+        self._began = time.monotonic()
+        if max(streaks.values(), default=0) >= 3:
+            sys.addaudithook(self._note_write)
+
+    def streaks(self, changed: "set[str]") -> "dict[str, int]":
+        """Return what the next run needs to know."""
+        if time.monotonic() - self._began >= 2:
+            return {}
+        return {path: self._streaks.get(path, 0) + 1 for path in changed}
+
+    def mutes(self, changed: "set[str]", cause: str) -> bool:
+        """Whether to restart for these files no more, until another one changes."""
+        if changed <= self._muted:
+            return True
+        self._muted.clear()
+        if not changed <= self._written or time.monotonic() - self._began >= 2:
+            return False
+        self._muted |= changed
+        say(
+            f"{cause} after each of the last 3 starts, ignored until another file changes"
+        )
+        return True
+
+    def _note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
+        writing = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
+        if writing or event == "os.rename":
+            for path in arguments[:2]:
+                if (
+                    isinstance(path, str)
+                    and self._streaks.get(os.path.abspath(path), 0) >= 3
+                ):
+                    self._written.add(os.path.abspath(path))
 
 
 # --- The stop: Ctrl-C ----------------------------------------------------------------
@@ -1073,10 +1144,9 @@ class Reloader:
         self.launch = Launch()
         state = self.launch.state
         self.restarts: int = state.get("restarts", 0)
-        self.streaks: dict[str, int] = state.get("streaks", {})
+        self.guard = LoopGuard(state.get("streaks", {}))
         self.sockets = Sockets(state.get("sockets", {}))
         self.pid = os.getpid()
-        self.began = time.monotonic()
         self.watch_list = WatchList()
         self.snapshot = Snapshot()
         self.interrupts = Interrupts()
@@ -1087,14 +1157,8 @@ class Reloader:
         self.grace: Any = None
         self.name = "".join(self.launch.target[self.launch.target[:1] == ["-m"] :][:1])
         self.command = [FILE, "--until-success", *self.launch.target]
-        self.early = frozenset(sys.modules)  # what was loaded before we could tell
         self.orphans = children() if state else []  # left by the run before this one
-        self.modules: object = None  # what tells that sys.modules has changed
-        self.next_walk = 0.0
-        self.cost = 0.0  # of a look, in seconds of CPU time, averaged over ten
         self.pending: set[str] = set()  # files that differ from the code that runs
-        self.muted: set[str] = set()  # files that the program rewrites at each start
-        self.written: set[str] = set()  # files that we saw it write
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.is_worker = self.started = self.commanded = self.warned = False
         self.requested = self.stopping = self.finishing = False
@@ -1102,13 +1166,11 @@ class Reloader:
         self.ended = threading.Event()  # the program has, and the main thread waits
         self.thread: threading.Thread | None = None
         self.complaints: set[str] = set()
-        self.active = not self.off and not self.launch.obstacle()
-        if self.active and not self.launch.is_helper():
+        self.early = set(filter(None, map(file_of, list(sys.modules.values()))))
+        if not (self.off or self.launch.obstacle() or self.launch.is_helper()):
             self.snapshot.note_loads()
-            if max(self.streaks.values(), default=0) >= 3:
-                sys.addaudithook(self.note_write)
-            for name in self.early:
-                self.snapshot.meet(os.path.abspath(file_of(sys.modules[name])))
+            for path in self.early:
+                self.snapshot.meet(path)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(
                     before=self.workers.expect,
@@ -1200,7 +1262,7 @@ class Reloader:
 
     def report_to_parent(self) -> None:
         while True:
-            for _, path in self.watch_list.add_modules():
+            for path in self.watch_list.add_modules():
                 self.snapshot.meet(path)
                 self.workers.tell("file", path, self.snapshot.stamps[path])
             time.sleep(self.check_time)
@@ -1230,7 +1292,7 @@ class Reloader:
                     self.heed(set(changed))
             except Exception as error:  # whatever it is, watching goes on
                 self.complain(error)
-            self.wake.wait(max(self.check_time / 10, 99 * self.cost))
+            self.wake.wait(self.snapshot.pause(self.check_time))
 
     def complain(self, error: Exception) -> None:
         """Report something unexpected, once."""
@@ -1241,62 +1303,35 @@ class Reloader:
     def look(self) -> "list[str]":
         """Bring the watch list up to date, and look at the files whose turn it is."""
         self.hear(self.workers.told())
-        modules = len(sys.modules), next(reversed(sys.modules))
-        if modules != self.modules:
-            self.modules = modules
-            for name, path in self.watch_list.add_modules():
-                self.snapshot.meet(path)
-                if name in self.early and self.snapshot.is_outdated(path, self.launch.began()):
-                    self.snapshot.stamps[path] = None
-        if time.monotonic() > self.next_walk:
-            begun = time.thread_time()
-            for path in self.watch_list.walk_again():
-                self.snapshot.meet(path, differs=True)
-            cost = time.thread_time() - begun
-            self.next_walk = time.monotonic() + max(self.check_time, 99 * cost)
+        for path in self.watch_list.add_modules():
+            self.snapshot.meet(path)
+            if path in self.early and self.snapshot.is_outdated(
+                path, self.launch.began()
+            ):
+                self.snapshot.stamps[path] = None
+        for path in self.watch_list.walk_again(self.check_time):
+            self.snapshot.meet(path, differs=True)
         self.orphans = [pid for pid in self.orphans if not reap(pid)]
-        begun = time.thread_time()
-        changed = self.snapshot.look(self.snapshot.due(self.watch_list))
-        self.cost += (time.thread_time() - begun - self.cost) / 10
-        return changed
+        return self.snapshot.look_at_due(self.watch_list)
 
     def heed(self, changed: "set[str]") -> None:
         """Restart for a change, if it is fit to run."""
         while any(map(is_debugger, main_frames())):
             time.sleep(0.1)
-        soon = time.monotonic() - self.began < 2
+        streaks = self.guard.streaks(changed)
         requested, self.requested = self.requested, False
         self.wake.clear()
         if changed:
             self.snapshot.settle(changed, self.watch_list.own)
-            if not requested and (changed <= self.muted or self.is_loop(changed, soon)):
-                return
-            self.muted.clear()
             self.pending |= changed
+        cause = "restart() was called" if requested else self.cause(changed)
+        if not requested and self.guard.mutes(changed, cause):
+            return
         path, error = compile_error(self.pending)
         if error and not requested:
             show(error)
             return say(f"{self.name_of(path)} does not compile, the old code runs on")
-        cause = "restart() was called" if requested else self.cause(changed)
-        streaks = {path: self.streaks.get(path, 0) + 1 for path in changed if soon}
         self.restart(cause, streaks)
-
-    def is_loop(self, changed: "set[str]", soon: bool) -> bool:
-        """Whether the program would restart for ever, since it rewrites these files."""
-        if not soon or not changed <= self.written:
-            return False
-        self.muted |= changed
-        self.pending |= changed
-        cause = self.cause(changed)
-        say(f"{cause} after each of the last 3 starts, ignored until another file changes")
-        return True
-
-    def note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
-        """Notice that the program itself writes a file for which it keeps restarting."""
-        if event == "os.rename" or event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
-            for path in arguments[:2]:
-                if isinstance(path, str) and self.streaks.get(os.path.abspath(path), 0) >= 3:
-                    self.written.add(os.path.abspath(path))
 
     def cause(self, changed: "set[str]") -> str:
         first = min(
@@ -1425,7 +1460,6 @@ class Reloader:
         except KeyboardInterrupt:
             if self.interrupts.fatal():
                 end_as(-signal.SIGINT)
-        
 
     def note_failure(self, kind: "Any", error: BaseException, trace: "Any") -> None:
         """Report an exception that nobody caught, and have it waited out."""
