@@ -161,6 +161,7 @@ def path_of(path: "str | os.PathLike[str]") -> str:
 
 FILE = os.path.abspath(__file__)
 _STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
+_Module = type(sys)
 _signal = __import__("_signal")  # signal without its enums, which take long to import
 
 
@@ -338,15 +339,15 @@ SKIPPED = (
 
 def file_of(module: object) -> str:
     """Return the file a module came from, without running any code of the module's."""
-    try:
-        names = object.__getattribute__(module, "__dict__")
-        file = getattr(names.get("__loader__"), "archive", None) or names.get(
-            "__file__"
-        )
-    except Exception:  # sys.modules may hold anything
+    if not issubclass(type(module), _Module):  # sys.modules may hold anything
         return ""
-    named = type(file) is str and file and "\0" not in file
-    return os.path.abspath(file) if named else ""
+    names = vars(_Module)["__dict__"].__get__(module)
+    loader = names.get("__loader__")
+    in_zip = type(loader).__module__ == "zipimport"
+    file = loader.archive if in_zip else names.get("__file__")
+    return (
+        os.path.abspath(file) if type(file) is str and "\0" not in file and file else ""
+    )
 
 
 def installed_roots() -> "tuple[str, ...]":
@@ -435,11 +436,11 @@ class WatchList:
 
     def add_modules(self) -> "Iterator[str]":
         """List the files of the modules not seen before, and yield them."""
-        state = len(sys.modules), next(reversed(sys.modules))
-        if state == self._modules_state:
+        names = list(sys.modules)  # at once: other threads import
+        if (len(names), names[-1]) == self._modules_state:
             return
-        self._modules_state = state
-        for name in [name for name in list(sys.modules) if name not in self._modules]:
+        self._modules_state = len(names), names[-1]
+        for name in [name for name in names if name not in self._modules]:
             path = file_of(sys.modules.get(name))
             if path:
                 self._modules.add(name)
@@ -594,7 +595,9 @@ class Snapshot:
 
     def modified_since(self, moment: int) -> "set[str]":
         return {
-            path for path, stamp in self.stamps.items() if stamp and stamp[0] > moment
+            path
+            for path, stamp in list(self.stamps.items())
+            if stamp and stamp[0] > moment
         }
 
     def _mtime(self, path: str) -> int:
@@ -607,34 +610,50 @@ class Snapshot:
         the source or from the cache: the one moment that tells which code runs.
         """
         from _frozen_importlib_external import SourceFileLoader
+        from _frozen_importlib_external import cache_from_source
+
+        doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
             status = self._stat(path)
-            self.stamps[path] = status.st_mtime_ns, status.st_size, status.st_ino
+            stamp = status.st_mtime_ns, status.st_size, status.st_ino
+            self.stamps[os.path.abspath(path)] = stamp
+            if status.st_ctime_ns > doubtful:  # just saved, with whatever mtime
+                try:
+                    os.remove(cache_from_source(path))
+                except (OSError, NotImplementedError):
+                    pass
             return {"mtime": status.st_mtime, "size": status.st_size}
 
         setattr(SourceFileLoader, "path_stats", path_stats)
 
+    def is_newer(self, path: str, moment: int) -> bool:
+        """Whether a file was saved after a moment; unlike mtime, nobody can set ctime."""
+        try:
+            return self._stat(path).st_ctime_ns > moment
+        except (OSError, ValueError):
+            return False
+
     def is_outdated(self, path: str, since: int) -> bool:
         """Whether a source had changed after it was loaded, but before this file was.
 
-        It had if it was newer than the process, unless its bytecode is of the same second
-        and size: then the program wrote it before importing it.
+        It had if it is newer than the process, unless its bytecode is the same: then the
+        program wrote it before importing it.
         """
-        stamp = self.stamps[path]
-        if not stamp or stamp[0] <= since:
+        if not self.stamps[path] or not self.is_newer(path, since):
             return False
         from importlib.util import cache_from_source
+        from marshal import loads
 
         try:
-            with open(cache_from_source(path), "rb") as file:
-                words = memoryview(file.read(16)).cast("I")
-        except (OSError, TypeError, NotImplementedError):
+            with (
+                open(path, "rb") as file,
+                open(cache_from_source(path), "rb") as cached,
+            ):
+                code = compile(file.read(), path, "exec", dont_inherit=True)
+                return bool(code != loads(cached.read()[16:]))
+        except Exception:  # no cache, or half a source
             return True
-        return tuple(words[2:]) != (
-            stamp[0] // 10**9 & 0xFFFFFFFF,
-            stamp[1] & 0xFFFFFFFF,
-        )
 
 
 # --- The check: is the change fit to run ---------------------------------------------
@@ -678,30 +697,40 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
 
 
 class LoopGuard:
-    """Knows a program that would restart for ever, since it rewrites its own files."""
+    """Knows a program that would restart for ever, since it rewrites its own files.
 
-    def __init__(self, streaks: "dict[str, int]") -> None:
-        self._streaks = streaks  # how many starts in a row each file was changed after
-        self._written: set[str] = set()  # files that we saw the program write
-        self._muted: set[str] = set()
+    For each file that changed soon after the start, `streaks` has how many starts in a
+    row it did, and a checksum.  It is the program that rewrites it, if we see it do so,
+    or if the content is the same.
+    """
+
+    def __init__(self, streaks: "dict[str, list[int]]") -> None:
+        self.streaks = streaks
         self._began = time.monotonic()
-        if max(streaks.values(), default=0) >= 3:
+        self._written: set[str] = set()
+        self._muted: dict[str, int | None] = {}  # with the checksum, if it matters
+        if any(count >= 3 for count, _ in streaks.values()):
             sys.addaudithook(self._note_write)
 
-    def streaks(self, changed: "set[str]") -> "dict[str, int]":
-        """Return what the next run needs to know."""
-        if time.monotonic() - self._began >= 2:
-            return {}
-        return {path: self._streaks.get(path, 0) + 1 for path in changed}
+    def mutes(self, changed: "set[str]", seen: float, cause: str) -> bool:
+        """Whether to restart for these files no more, until another one changes.
 
-    def mutes(self, changed: "set[str]", cause: str) -> bool:
-        """Whether to restart for these files no more, until another one changes."""
-        if changed <= self._muted:
+        `seen` is when the change was seen, in seconds of the monotonic clock.
+        """
+        checksums = {path: checksum_of(path) for path in changed}
+        if all(self._muted.get(p, -1) in (None, checksums[p]) for p in changed):
             return True
-        self._muted.clear()
-        if not changed <= self._written or time.monotonic() - self._began >= 2:
+        soon = seen - self._began < 2 and len(changed) < 100
+        before, self.streaks, self._muted = self.streaks, {}, {}
+        for path in changed if soon else ():
+            count, checksum = before.get(path, (0, -1))
+            self.streaks[path] = [count + 1, checksums[path]]
+            if count >= 3 and path in self._written:
+                self._muted[path] = None
+            elif count >= 3 and checksum == checksums[path]:
+                self._muted[path] = checksum
+        if len(self._muted) < len(changed):
             return False
-        self._muted |= changed
         say(
             f"{cause} after each of the last 3 starts, ignored until another file changes"
         )
@@ -709,13 +738,20 @@ class LoopGuard:
 
     def _note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
         writing = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
-        if writing or event == "os.rename":
+        if writing or event in ("os.rename", "os.utime"):
             for path in arguments[:2]:
-                if (
-                    isinstance(path, str)
-                    and self._streaks.get(os.path.abspath(path), 0) >= 3
-                ):
+                if isinstance(path, str):
                     self._written.add(os.path.abspath(path))
+
+
+def checksum_of(path: str) -> int:
+    import zlib
+
+    try:
+        with open(path, "rb") as file:
+            return zlib.crc32(file.read())
+    except OSError:
+        return 0
 
 
 # --- The stop: Ctrl-C ----------------------------------------------------------------
@@ -828,6 +864,9 @@ class Interrupts:
 
         def signal_(signalnum: int, handler: "Any") -> "Any":
             shown, before = getsignal(signalnum), self.counted(signalnum)
+            if signalnum == signal.SIGINT and handler == signal.SIG_DFL:
+                if self.ours and not self.fatal():  # it would end us, as twistd does
+                    handler = signal.default_int_handler
             if signalnum in self._before and callable(handler):
                 handler = functools.lru_cache(maxsize=0)(handler)
             install(signalnum, handler)
@@ -839,8 +878,22 @@ class Interrupts:
             handler = self._look_up(signalnum)
             return handler.__wrapped__ if hasattr(handler, "cache_info") else handler
 
+        def repeat(send: "Callable[..., None]") -> "Callable[..., None]":
+            def send_(*args: int) -> None:
+                if self.ours and args in (
+                    (signal.SIGINT,),
+                    (os.getpid(), signal.SIGINT),
+                ):
+                    self.ours += 1
+                send(*args)
+
+            return send_
+
         setattr(signal, "signal", signal_)
         setattr(signal, "getsignal", getsignal)
+        # A program that passes our Ctrl-C on to itself, as uvicorn does, adds none.
+        setattr(signal, "raise_signal", repeat(signal.raise_signal))
+        setattr(os, "kill", repeat(os.kill))
         for number in self._before:
             if callable(getsignal(number)):
                 signal_(number, getsignal(number))
@@ -864,9 +917,9 @@ def interrupt() -> bool:
     if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL):
         return False
     if hasattr(signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(main_ident(), signal.SIGINT)
     else:  # Windows: raised on any thread, it wakes the main one
-        signal.raise_signal(signal.SIGINT)
+        _signal.raise_signal(signal.SIGINT)
     return True
 
 
@@ -895,9 +948,15 @@ def is_debugger(frame: "FrameType") -> bool:
     return in_pdb and frame.f_code.co_name == "interaction"
 
 
+def main_ident() -> int:
+    """Return the main thread's identifier; gevent puts that of a greenlet in its place."""
+    ident, idents = threading.main_thread().ident or 0, list(sys._current_frames())
+    return ident if ident in idents else idents[-1]
+
+
 def main_frames() -> "Iterator[FrameType]":
     """Yield what the main thread is doing, innermost first."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame = sys._current_frames().get(main_ident())
     while frame:
         yield frame
         frame = frame.f_back
@@ -939,27 +998,50 @@ class Workers:
         *lines, self._rest = self._rest.split(b"\n")
         yield from map(json.loads, lines)
 
-    def signal(self, number: int) -> None:
-        """Signal those that Ctrl-C at a terminal would reach."""
+    def interrupt(self) -> None:
+        """Ask those to end that Ctrl-C would end; others wait for their parent's word."""
         for pid in self._pids():
-            try:
-                os.kill(pid, number)
-            except OSError:
-                pass
+            if not ignores_interrupt(pid):
+                send(pid, _signal.SIGTERM)
 
     def end(self, seconds: float) -> None:
-        """Wait for their end, then kill those that are left; leave no zombies."""
+        """Have them end, then kill those that are left; leave no zombies."""
+        for pid in self._pids():
+            send(pid, _signal.SIGTERM)
         deadline = time.monotonic() + seconds
         while not all(map(reap, self._pids())) and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.signal(getattr(_signal, "SIGKILL", _signal.SIGTERM))
+        for pid in self._pids():
+            send(pid, getattr(_signal, "SIGKILL", _signal.SIGTERM))
         while not all(map(reap, self._pids())) and time.monotonic() < deadline + 1:
             time.sleep(0.01)
 
-    def _pids(self) -> "list[int]":
+    def spawned(self) -> "set[int]":
+        """Return the processes of `multiprocessing` that do not report."""
         multiprocessing = sys.modules.get("multiprocessing.process")
-        children = multiprocessing.active_children() if multiprocessing else ()
-        return list(filter(in_our_group, self.forked.union(p.pid for p in children)))
+        # Not active_children(): it would wait for them, from this thread.
+        started = list(getattr(multiprocessing, "_children", ()))
+        return {process.pid for process in started} - self.forked
+
+    def _pids(self) -> "list[int]":
+        return list(filter(in_our_group, self.forked | self.spawned()))
+
+
+def send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:  # it has ended
+        pass
+
+
+def ignores_interrupt(pid: int) -> bool:
+    """Whether a process ignores Ctrl-C, as far as the system tells."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+    except OSError:
+        return False
+    return bool(int(fields["SigIgn"], 16) >> (_signal.SIGINT - 1) & 1)
 
 
 def in_our_group(pid: int) -> bool:
@@ -1123,9 +1205,7 @@ def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     flush()
     if status < 0:
-        import signal
-
-        signal.signal(-status, signal.SIG_DFL)
+        _signal.signal(-status, _signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status if status >= 0 else 128 - status)
 
@@ -1147,6 +1227,7 @@ class Reloader:
         self.guard = LoopGuard(state.get("streaks", {}))
         self.sockets = Sockets(state.get("sockets", {}))
         self.pid = os.getpid()
+        self.began = time.time_ns()
         self.watch_list = WatchList()
         self.snapshot = Snapshot()
         self.interrupts = Interrupts()
@@ -1161,8 +1242,9 @@ class Reloader:
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.is_worker = self.started = self.commanded = self.warned = False
-        self.requested = self.stopping = self.finishing = False
+        self.requested = self.stopping = self.finishing = self.in_the_dark = False
         self.wake = threading.Event()
+        self.lock = threading.RLock()  # of the watch list and the snapshot together
         self.ended = threading.Event()  # the program has, and the main thread waits
         self.thread: threading.Thread | None = None
         self.complaints: set[str] = set()
@@ -1234,9 +1316,12 @@ class Reloader:
             while True:
                 time.sleep(3600)
 
-    def watch(self, path: str, names: str = "*") -> None:
-        for found in self.watch_list.watch(path, names):
-            self.snapshot.meet(found)
+    def watch(self, path: str, names: str = "*", after: "int | None" = None) -> None:
+        """Watch a path; what was saved `after` a moment has changed already."""
+        with self.lock:
+            for found in self.watch_list.watch(path, names):
+                differs = after is not None and self.snapshot.is_newer(found, after)
+                self.snapshot.meet(found, differs=differs)
         if self.is_worker:
             self.workers.tell("watch", path, names)
 
@@ -1255,7 +1340,8 @@ class Reloader:
 
     def become_worker(self) -> None:
         """Be a forked process, which reports and never restarts by itself."""
-        self.is_worker, self.thread, self.wake = True, None, threading.Event()
+        self.is_worker, self.thread = True, None
+        self.wake, self.lock = threading.Event(), threading.RLock()
         self.workers.tell("worker", os.getpid())
         if self.started:
             self.run_thread()
@@ -1287,7 +1373,8 @@ class Reloader:
             self.hear(self.workers.told(block=True))
         while True:
             try:
-                changed = self.look()
+                with self.lock:
+                    changed = self.look()
                 if changed or self.requested:
                     self.heed(set(changed))
             except Exception as error:  # whatever it is, watching goes on
@@ -1311,6 +1398,9 @@ class Reloader:
                 self.snapshot.stamps[path] = None
         for path in self.watch_list.walk_again(self.check_time):
             self.snapshot.meet(path, differs=True)
+        if self.workers.spawned() and not self.in_the_dark:
+            self.in_the_dark = True  # nobody tells what they import
+            self.watch_sources()
         self.orphans = [pid for pid in self.orphans if not reap(pid)]
         return self.snapshot.look_at_due(self.watch_list)
 
@@ -1318,20 +1408,20 @@ class Reloader:
         """Restart for a change, if it is fit to run."""
         while any(map(is_debugger, main_frames())):
             time.sleep(0.1)
-        streaks = self.guard.streaks(changed)
+        seen = time.monotonic()
         requested, self.requested = self.requested, False
         self.wake.clear()
         if changed:
             self.snapshot.settle(changed, self.watch_list.own)
             self.pending |= changed
         cause = "restart() was called" if requested else self.cause(changed)
-        if not requested and self.guard.mutes(changed, cause):
+        if not requested and self.guard.mutes(changed, seen, cause):
             return
         path, error = compile_error(self.pending)
         if error and not requested:
             show(error)
             return say(f"{self.name_of(path)} does not compile, the old code runs on")
-        self.restart(cause, streaks)
+        self.restart(cause)
 
     def cause(self, changed: "set[str]") -> str:
         first = min(
@@ -1343,11 +1433,12 @@ class Reloader:
     def name_of(self, path: str) -> str:
         """Return a path as it is shorter, relative or absolute."""
         try:
-            return min(path, os.path.relpath(path, self.launch.directory), key=len)
+            path = min(path, os.path.relpath(path, self.launch.directory), key=len)
         except ValueError:  # another drive; no directory
-            return path
+            pass
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
-    def restart(self, cause: str, streaks: "dict[str, int]") -> None:
+    def restart(self, cause: str) -> None:
         """End the program and run it again."""
         say(f"{cause}, restarting")
         if not self.stop():
@@ -1355,7 +1446,7 @@ class Reloader:
         self.pending.update(self.snapshot.look(self.watch_list.own))
         recent = self.snapshot.modified_since(time.time_ns() - 2 * 10**9)
         drop_bytecode(self.pending | recent)
-        words, environment = self.next_run(streaks)
+        words, environment = self.next_run()
         flush()
         if os.name == "posix":
             sweep(self.launch, self.sockets.descriptors().values())
@@ -1365,14 +1456,14 @@ class Reloader:
             os._exit(AGAIN)
         _restart(words, environment)
 
-    def next_run(self, streaks: "dict[str, int]") -> "tuple[list[str], dict[str, str]]":
+    def next_run(self) -> "tuple[list[str], dict[str, str]]":
         """Return the command and the environment of the next run."""
         import json
 
         state = {
             "pid": self.pid,
             "restarts": self.restarts + 1,
-            "streaks": streaks,
+            "streaks": self.guard.streaks,
             "sockets": self.sockets.descriptors(),
             "ignored": self.launch.ignored,
             "mask": self.launch.mask,
@@ -1393,15 +1484,15 @@ class Reloader:
         deadline = time.monotonic() + self.grace
         self.interrupts.ours += 1
         if self.finishing or interrupt():
-            self.workers.signal(_signal.SIGTERM)
+            self.workers.interrupt()
             if not self.ended.wait(self.grace):
                 where = self.main_position()
                 say(
                     f"main thread is at {where} after {self.grace:g} s, restarting anyway"
                 )
+        self.workers.end(max(0.5, deadline - time.monotonic()))
         if not self.finishing:
             self.run_exit_functions()
-        self.workers.end(max(0.5, deadline - time.monotonic()))
         return True
 
     def run_exit_functions(self) -> None:
@@ -1423,7 +1514,10 @@ class Reloader:
         """Return where the main thread is, in the program's own code if it is there."""
         frames = list(main_frames())
         own = [
-            f for f in frames if not self.watch_list.has_installed(f.f_code.co_filename)
+            f
+            for f in frames
+            if not self.watch_list.has_installed(f.f_code.co_filename)
+            and f.f_globals is not globals()
         ]
         for frame in own or frames:
             return f"{self.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
@@ -1473,15 +1567,20 @@ class Reloader:
         if not self.started or self.is_worker:
             return
         for path in failure_files(error):
-            self.note(os.path.abspath(path))
+            self.watch(os.path.abspath(path), "", self.began)
+        self.watch_sources(self.began)
+
+    def watch_sources(self, after: "int | None" = None) -> None:
+        """Watch the directories of the program's own sources."""
         folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
         for folder in outermost({*folders, os.path.abspath(sys.path[0])}):
-            self.watch(folder, "*.py")
+            self.watch(folder, "*.py", after)
 
     def note(self, path: str) -> None:
         """Watch a file as such: of a directory, only whether it is there."""
-        if self.watch_list.add(path):
-            self.snapshot.meet(path)
+        with self.lock:
+            if self.watch_list.add(path):
+                self.snapshot.meet(path)
 
     def wait_out_crash(self, status: int) -> None:
         """Watch in the stead of a supervised program that has crashed."""
@@ -1700,7 +1799,7 @@ def enter(reloader: Reloader, options: "argparse.Namespace", name: str) -> None:
             *launch.target[2 if launch.target[0] == "-m" else 1 :],
         ]
     if (options.supervise or _restart is supervise) and "notes" not in launch.state:
-        supervise(*reloader.next_run({}))
+        supervise(*reloader.next_run())
     for pattern in options.ignore:
         reloader.watch_list.ignore(pattern)
     for path in options.watch:
@@ -1715,7 +1814,8 @@ def enter(reloader: Reloader, options: "argparse.Namespace", name: str) -> None:
 
 if __name__ != "__main__":
     # Several copies of this file in one process share one reloader, the first one's.
-    _reloader: Reloader = vars(sys).setdefault("_autoreload", Reloader())
+    _reloader: Reloader = getattr(sys, "_autoreload", None) or Reloader()
+    setattr(sys, "_autoreload", _reloader)
     restarts = _reloader.restarts
 else:
     from importlib.util import module_from_spec

@@ -6,9 +6,12 @@ programs run in real processes, and nothing is simulated.
 """
 
 import contextlib
+import json
 import os
 import py_compile
+import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -84,14 +87,16 @@ class Program:
 
     def expect(self, pattern):
         """Read on until a line matches; return the match."""
-        while True:
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
             line, newline, rest = self._unread.partition("\n")
             if newline:
                 self._unread = rest
                 if match := re.search(pattern, line):
                     return match
             elif not self._read():
-                raise AssertionError(f"{pattern!r} never came:\n{self.output[-2000:]}")
+                break
+        raise AssertionError(f"{pattern!r} never came:\n{self.output[-2000:]}")
 
     def rest(self):
         """Read all that is left to come, wait for the end, and return the exit status."""
@@ -525,9 +530,852 @@ class LaunchTest(ProgramTest):
 
 
 
+pause = time.sleep  # between two saves, the spacing of which is what is tested
+
+FUZZED = """
+    {start}
+    import alpha, beta, json, time
+    import pkg.one
+    from pkg import two
+    VALUE = "00000"
+    time.sleep(0.2)
+    import late
+    own = globals(), *map(vars, (alpha, beta, pkg, pkg.one, two, late))
+    print("state", json.dumps([names["VALUE"] for names in own]), flush=True)
+    while True:
+        time.sleep(60)
+"""
+
+
+class Typist:
+    """Somebody who saves at random, in every way that editors and tools have."""
+
+    PAST = 1_600_000_000  # a second in which several saves fall
+    FILES = (
+        *("app.py", "alpha.py", "beta.py", "pkg/__init__.py"),
+        *("pkg/one.py", "pkg/two.py", "late.py"),
+    )
+
+    def __init__(self, program, seed, app):
+        self.program = program
+        self.random = random.Random(seed)
+        self.count = 0
+        self.log = []
+        self.values = dict.fromkeys(self.FILES, "00000")
+        self.texts = dict.fromkeys(self.FILES, 'VALUE = "00000"\n')
+        self.texts["app.py"] = textwrap.dedent(app)
+        for name, text in self.texts.items():
+            program.write(name, text)
+
+    def burst(self):
+        for _ in range(self.random.randint(1, 6)):
+            name = self.random.choice(self.FILES)
+            style = self.random.choice(self.STYLES)
+            self.log.append((round(time.time() % 1000, 3), name, style.__name__))
+            style(self, name)
+            pause(0.005 * 300 ** self.random.random())
+
+    def edited(self, name):
+        """Return the file's path, and its next text: another value, often no longer."""
+        self.count += 1
+        self.values[name] = f"{self.count:05}"
+        padding = self.random.choice(("", "", "", f"  # {'x' * (self.count % 7)}"))
+        self.texts[name] = re.sub(
+            'VALUE = "[0-9]{5}".*', f'VALUE = "{self.count:05}"{padding}', self.texts[name]
+        )
+        return self.program.path(name), self.texts[name]
+
+    def in_place(self, name):
+        path, text = self.edited(name)
+        with open(path, "w") as file:
+            file.write(text)
+
+    def two_halves(self, name):
+        path, text = self.edited(name)
+        half = self.random.randrange(len(text))
+        with open(path, "w") as file:
+            file.write(text[:half])
+            file.flush()
+            pause(0.03)
+            file.write(text[half:])
+
+    def atomic_rename(self, name):
+        path, text = self.edited(name)
+        with open(path + ".tmp", "w") as file:
+            file.write(text)
+        os.replace(path + ".tmp", path)
+
+    def delete_then_create(self, name):
+        path, text = self.edited(name)
+        os.remove(path)
+        pause(self.random.choice((0, 0.02, 0.1, 0.3)))
+        with open(path, "w") as file:
+            file.write(text)
+
+    def backup_rename(self, name):
+        path, text = self.edited(name)
+        os.replace(path, path + "~")
+        pause(self.random.choice((0, 0.005)))
+        with open(path, "w") as file:
+            file.write(text)
+
+    def past(self, name):
+        path, text = self.edited(name)
+        with open(path + ".tmp", "w") as file:
+            file.write(text)
+        moment = time.time_ns() - self.random.randrange(3600 * 10**9)
+        os.utime(path + ".tmp", ns=(moment, moment))
+        os.replace(path + ".tmp", path)
+
+    def past_in_place(self, name):
+        self.in_place(name)
+        moment = self.PAST * 10**9 + self.random.randrange(10**9)
+        os.utime(self.program.path(name), ns=(moment, moment))
+
+    def same_past_second(self, name):
+        path, text = self.edited(name)
+        with open(path + ".tmp", "w") as file:
+            file.write(text)
+        moment = self.PAST * 10**9 + self.random.randrange(10**9)
+        os.utime(path + ".tmp", ns=(moment, moment))
+        os.replace(path + ".tmp", path)
+
+    def touch(self, name):
+        os.utime(self.program.path(name))
+
+    STYLES = (in_place, two_halves, atomic_rename, delete_then_create, backup_rename)
+    STYLES += (in_place, past, past_in_place, same_past_second, touch)
+
+
+class FuzzTest(ProgramTest):
+    """Whatever is saved, and however: what runs in the end is what is on disk.
+
+    AUTORELOAD_FUZZ=500 in the environment runs 500 bursts, AUTORELOAD_SEED=3 repeats one.
+    """
+
+    ROUNDS = int(os.environ.get("AUTORELOAD_FUZZ", 4))
+    SEED = int(os.environ.get("AUTORELOAD_SEED", random.randrange(10**6)))
+
+    def test_bursts_of_saves_under_the_command_line(self):
+        self.fuzz("", NAME + ".py", "app.py")
+
+    def test_bursts_of_saves_under_the_command_line_with_m(self):
+        self.fuzz("", NAME + ".py", "-m", "app")
+
+    def test_bursts_of_saves_in_a_program_that_calls_start(self):
+        self.fuzz(f"import {NAME}; {NAME}.start()", "app.py")
+
+    def test_bursts_of_saves_in_a_program_that_starts_late(self):
+        text = f"import alpha, pkg.one; import {NAME}; {NAME}.start()"
+        self.fuzz(text, "app.py")
+
+    def fuzz(self, start, *words):
+        program = self.program()
+        typist = Typist(program, self.SEED, textwrap.dedent(FUZZED).format(start=start))
+        failures = 0
+        program.run(*words, env=clean_environment())
+        for number in range(self.ROUNDS):
+            mark, began = len(program.output), len(typist.log)
+            typist.burst()
+            with self.subTest(seed=self.SEED, round=number):
+                expected = list(typist.values.values())
+                try:
+                    self.await_state(program, expected)
+                except AssertionError:
+                    failures += 1
+                    saves = "\n".join(map(str, typist.log[max(0, began - 8) :]))
+                    self.fail(
+                        f"{self.running(program)} runs, {expected} is on disk\n"
+                        f"{saves}\n{program.output[max(0, mark - 3000):]}"
+                    )
+            if failures > 20 or program.process.poll() is not None:
+                break
+
+    def await_state(self, program, expected):
+        deadline = time.monotonic() + 8
+        while self.running(program) != expected:
+            wait = deadline - time.monotonic()
+            stream = program.process.stdout
+            if wait <= 0 or not select.select([stream], [], [], wait)[0]:
+                raise AssertionError
+            if not program._read():
+                raise AssertionError
+
+    def running(self, program):
+        states = re.findall("^state (.*)\n", program.output, re.M)
+        return json.loads(states[-1]) if states else None
+
+
+
+IDLE = """
+    while True:
+        time.sleep(60)
+"""
+
+
+def app(text):
+    """Return a program that does this, says that it is up, and idles."""
+    return textwrap.dedent(text) + "\nprint('up', flush=True)\nimport time\n" + textwrap.dedent(IDLE)
+
+
+class QuietTest(ProgramTest):
+    """A base for programs that must not restart."""
+
+    def assert_quiet(self, program, sentinel="sentinel.py"):
+        """See that a change comes, and that it is the first one."""
+        program.write(sentinel, "VALUE = 'changed'")
+        line = program.expect("autoreload: (.*), restarting")[1]
+        self.assertIn(os.path.basename(sentinel) + " changed", line, program.output)
+        self.assertNotIn("+", line, program.output)
+
+
+class NothingMissedTest(QuietTest):
+    """The code that runs is the code on disk."""
+
+    def test_an_edit_during_start_up_of_a_module_already_imported(self):
+        text = """
+            {start}
+            import own, time
+            print("loaded", own.VALUE, flush=True)
+            {edit}
+            {late}
+            print("up", own.VALUE, flush=True)
+            while True:
+                time.sleep(60)
+        """
+        edit = "open('own.py', 'w').write('VALUE = 2') if own.VALUE == 1 else 0"
+        begin = f"import {NAME}; {NAME}.start()"
+        for case, words, parts in (
+            ("wrapped", [NAME + ".py", "app.py"], {"start": "", "late": ""}),
+            ("wrapped -m", [NAME + ".py", "-m", "app"], {"start": "", "late": ""}),
+            ("start first", ["app.py"], {"start": begin, "late": ""}),
+            ("import first", ["app.py"], {"start": f"import {NAME}", "late": f"{NAME}.start()"}),
+            ("start last", ["app.py"], {"start": "", "late": begin}),
+        ):
+            with self.subTest(case):
+                program = self.program(own="VALUE = 1")
+                program.write("app.py", textwrap.dedent(text).format(edit=edit, **parts))
+                program.run(*words)
+                program.expect("loaded 1")
+                program.expect("own.py changed, restarting")
+                program.expect("up 2")
+
+    def test_an_edit_during_start_up_with_an_older_mtime(self):
+        program = self.program(
+            own="VALUE = 1",
+            app=f"""
+                import own, os, time
+                if own.VALUE == 1:
+                    open("own.py", "w").write("VALUE = 22")
+                    os.utime("own.py", (10**9, 10**9))
+                import {NAME}; {NAME}.start()
+                print("up", own.VALUE, flush=True)
+                while True:
+                    time.sleep(60)
+            """,
+        )
+        program.run("app.py").expect("up 22")
+
+    def test_an_edit_during_start_up_of_the_program_itself(self):
+        text = f"""
+            VALUE = 1
+            if VALUE == 1:
+                text = open(__file__).read().replace("VALUE = 1", "VALUE = 2", 1)
+                open(__file__, "w").write(text)
+            import {NAME}; {NAME}.start()
+            print("up", VALUE, flush=True)
+            import time
+            while True:
+                time.sleep(60)
+        """
+        for words in (["app.py"], [NAME + ".py", "app.py"], [NAME + ".py", "-m", "app"], ["-m", "app"]):
+            with self.subTest(words):
+                program = self.program(app=text)
+                program.run(*words).expect("up 2")
+
+    def test_the_program_itself_is_watched_however_it_is_named(self):
+        for words in (["app.py"], ["-m", "app"], ["-m", "pkg.tool"], ["-m", "pkg"], ["pkg"], ["app.zip"], ["./x/../app.py"]):
+            for start in ("", f"import {NAME}; {NAME}.start();"):
+                with self.subTest(words, start=start):
+                    text = start + "import time; print('up', {}, flush=True); time.sleep(60)"
+                    names = ["app.py", "pkg/tool.py", "pkg/__main__.py"]
+                    files = {name[:-3]: text.format(1) for name in names}
+                    program = self.program(**files, **{"pkg/__init__": "", "x/y": ""})
+                    self.zip(program, "app.zip", {"__main__.py": files["app"]})
+                    program.run(*([] if start else [NAME + ".py"]), *words, env=clean_environment(PYTHONPATH=program.directory))
+                    program.expect("up 1")
+                    for name in names:
+                        program.write(name, text.format(2))
+                    self.zip(program, "app.zip", {"__main__.py": text.format(2)})
+                    program.expect("up 2")
+
+    def zip(self, program, name, files):
+        with zipfile.ZipFile(program.path("new.zip"), "w") as archive:
+            for inner, text in files.items():
+                archive.writestr(inner, text)
+        os.replace(program.path("new.zip"), program.path(name))
+
+    def test_an_edit_right_after_a_late_import(self):
+        for path in ("", "..", "other/../lib", "link"):
+            with self.subTest(path):
+                program = self.program(
+                    app=f"""
+                        import sys, time
+                        print("up", flush=True)
+                        time.sleep(0.3)
+                        sys.path.insert(0, {path!r} and __file__[:-6] + {path!r})
+                        import late
+                        if late.VALUE == 1:
+                            open(late.__file__, "w").write("VALUE = 2")
+                        print("late", late.VALUE, flush=True)
+                        while True:
+                            time.sleep(60)
+                    """
+                )
+                program.write("app/app.py", open(program.path("app.py")).read())
+                os.mkdir(program.path("app", "other"))
+                os.mkdir(program.path("app", "lib"))
+                os.symlink("lib", program.path("app", "link"))
+                where = {"": "app/", "..": "", "other/../lib": "app/lib/", "link": "app/lib/"}[path]
+                program.write(where + "late.py", "VALUE = 1")
+                program.wrap("app/app.py").expect("up")
+                program.expect("late 1")
+                program.expect("late.py changed, restarting")
+                program.expect("late 2")
+
+    def test_an_edit_while_the_program_stops(self):
+        program = self.program(
+            app="""
+                import own, time
+                print("up", own.VALUE, flush=True)
+                try:
+                    while True:
+                        time.sleep(60)
+                finally:
+                    print("stopping", flush=True)
+                    while own.VALUE == 1 and "2" not in open("own.py").read():
+                        time.sleep(0.01)
+            """,
+            own="VALUE = 1",
+        )
+        program.wrap("app.py").expect("up 1")
+        program.write("app.py", open(program.path("app.py")).read() + "\n")
+        program.expect("stopping")
+        program.write("own.py", "VALUE = 2")
+        program.expect("up 2")
+
+    def test_another_copy_of_the_file_does_not_make_edits_go_unseen(self):
+        program = self.program(
+            app="""
+                import sys, time, vendored.copied
+                vendored.copied.start()
+                import late
+                if late.VALUE == 1:
+                    open(late.__file__, "w").write("VALUE = 2")
+                print("late", late.VALUE, flush=True)
+                while True:
+                    time.sleep(60)
+            """,
+            late="VALUE = 1",
+            **{"vendored/__init__": ""},
+        )
+        program.write("vendored/copied.py", open(program.path(NAME + ".py")).read())
+        program.wrap("app.py").expect("late 1")
+        program.expect("late 2")
+
+    def test_a_second_save_of_equal_size_within_the_second_is_not_run_as_the_first(self):
+        program = self.program(app=app("import own; print('value', own.VALUE)"), own="VALUE = 0")
+        program.wrap("app.py").expect("value 0")
+        for value in range(1, 7):
+            path = program.path("own.py")
+            with open(path, "w") as file:
+                file.write(f"VALUE = {value}")
+            os.utime(path, ns=(10**18 + value,) * 2)
+            program.expect(f"value {value}")
+
+    def test_a_save_with_the_mtime_second_of_the_cached_bytecode_during_the_restart(self):
+        program = self.program(own="VALUE = 1")
+        own = program.path("own.py")
+        os.utime(own, ns=(10**18 + 1,) * 2)
+        program.write("app.py", """
+            import time, os, own
+            print("value", own.VALUE, flush=True)
+            try:
+                while True:
+                    time.sleep(60)
+            finally:
+                if own.VALUE == 1:
+                    import atexit
+                    atexit.register(lambda: None)
+                    if os.fork() == 0:  # saves once the next run has begun
+                        os.setpgid(0, 0)
+                        while b"other" not in open(f"/proc/{os.getppid()}/environ", "rb").read():
+                            pass
+        """)
+        # The next run begins with a pause; meanwhile own.py is saved.
+        text = """
+            import os, time
+            if os.path.exists("go"):
+                print("paused", flush=True)
+                while os.path.exists("go"):
+                    time.sleep(0.01)
+            import own
+            print("value", own.VALUE, flush=True)
+            while True:
+                time.sleep(60)
+        """
+        program.write("app.py", text)
+        program.wrap("app.py").expect("value 1")
+        program.write("go", "")
+        program.write("app.py", text + "\n")
+        program.expect("paused")
+        with open(own + ".tmp", "w") as file:
+            file.write("VALUE = 2")
+        os.utime(own + ".tmp", ns=(10**18 + 2,) * 2)
+        os.replace(own + ".tmp", own)
+        os.remove(program.path("go"))
+        program.expect("value 2")
+
+
+class OwnWritesTest(QuietTest):
+    """What the program writes is no change."""
+
+    def test_a_module_that_the_program_writes_before_importing_it(self):
+        for start, words in (("", [NAME + ".py", "app.py"]), (f"import {NAME}; {NAME}.start()", ["app.py"]), (f"import {NAME}", ["app.py"])):
+            for end in ("", f"import {NAME}; {NAME}.start()"):
+                with self.subTest(start, end=end):
+                    program = self.program(
+                        app=app(f"""
+                            {start}
+                            import time, sentinel
+                            open("made.py", "w").write(f"VALUE = {{time.time_ns()}}")
+                            import made
+                            {end}
+                        """),
+                        sentinel="",
+                    )
+                    program.run(*words).expect("up")
+                    if start != f"import {NAME}" or end:
+                        self.assert_quiet(program)
+
+    def test_own_log_and_database_in_a_watched_directory(self):
+        program = self.program(
+            app=app("""
+                import logging, sqlite3, threading, time, sentinel
+                logging.basicConfig(filename="data/own.log", level="INFO")
+                def work():
+                    while True:
+                        logging.info("still there")
+                        db = sqlite3.connect("data/own.sqlite3")
+                        db.execute("create table if not exists t (x)")
+                        db.execute("insert into t values (1)")
+                        db.commit(); db.close()
+                        open("data/x.tmp", "w").write("x")
+                        time.sleep(0.05)
+                threading.Thread(target=work, daemon=True).start()
+            """),
+            sentinel="",
+        )
+        os.mkdir(program.path("data"))
+        program.wrap("--watch", "data", "--check-time", "100", "app.py").expect("up")
+        pause(1)
+        self.assert_quiet(program)
+
+    def test_a_program_that_rewrites_a_file_at_each_start_loops_three_times(self):
+        for written in ("own.py", "data.txt"):
+            with self.subTest(written):
+                program = self.program(
+                    app=app(f"""
+                        import own, sentinel, time, {NAME}
+                        {NAME}.watch("data.txt")
+                        print("start", {NAME}.restarts, flush=True)
+                        time.sleep(0.2)
+                        open({written!r}, "a").write("#")
+                    """),
+                    own="",
+                    sentinel="",
+                    **{"data.txt": ""},
+                )
+                program.write("data.txt", "")
+                program.wrap("--check-time", "100", "app.py").expect("start 0")
+                program.expect("start 1")
+                program.expect("start 2")
+                program.expect("start 3")
+                program.expect(f"autoreload: {written} changed after each of the last 3 starts, ignored until another file changes")
+                pause(1)
+                self.assertNotIn("start 4", program.output)
+                program.write("sentinel.py", "1")
+                program.expect("sentinel.py changed")
+                program.expect("start 4")
+
+    def test_what_the_program_has_others_rewrite_at_each_start_does_not_loop_either(self):
+        for case, work in (
+            ("subprocess", "subprocess.run([sys.executable, '-c', 'open(\\'own.py\\', \\'a\\').write(chr(35))'])"),
+            ("utime", "os.utime('own.py')"),
+            ("copy", "shutil.copy('own.py', 'copy'); shutil.copy('copy', 'own.py')"),
+            ("move", "shutil.copy('own.py', 'copy'); os.replace('copy', 'own.py')"),
+            ("pathlib", "pathlib.Path('own.py').write_text('#')"),
+            ("directory descriptor", "os.close(os.open('own.py', os.O_RDWR | os.O_TRUNC, dir_fd=os.open('.', 0)))"),
+        ):
+            with self.subTest(case):
+                program = self.program(
+                    app=app(f"""
+                        import os, own, pathlib, shutil, subprocess, sys
+                        {work}
+                    """),
+                    own="#",
+                )
+                program.wrap("--check-time", "100", "app.py")
+                program.expect("own.py changed after each of the last 3 starts, ignored")
+
+
+class RecoveryTest(ProgramTest):
+    """A failure is mended wherever it can be."""
+
+    def check(self, files, mend, *, words=(NAME + ".py", "--until-success", "app.py"), failed="waiting for a change"):
+        program = self.program(**files)
+        program.run(*words).expect(failed)
+        mend(program)
+        program.expect("repaired")
+        return program
+
+    def test_failures_are_mended(self):
+        print_ = "print('repaired', flush=True)"
+
+        def write(name, text=""):
+            return lambda program: program.write(name, text)
+
+        for case, files, mend in (
+            ("missing module", {"app": "import a.b; " + print_, "a/__init__": "", "a/b": "import missing"}, write("missing.py")),
+            ("missing module in a package", {"app": "import a.b; " + print_, "a/__init__": ""}, write("a/b.py")),
+            ("missing package", {"app": "import a.b; " + print_}, lambda p: (p.write("a/__init__.py", ""), p.write("a/b.py", ""))),
+            ("missing subpackage", {"app": "import a.b.c; " + print_, "a/__init__": ""}, write("a/b/c.py")),
+            ("syntax error three imports deep", {"app": "import a; " + print_, "a": "import b", "b": "import c", "c": "def"}, write("c.py", "def f(): 0")),
+            ("missing name", {"app": "import a; " + print_, "a": "from b import c", "b": ""}, write("b.py", "c = 1")),
+            ("missing data file", {"app": "open('data/x.txt'); " + print_}, write("data/x.txt")),
+            ("cause", {"app": "try: open('x.txt')\nexcept OSError as e: raise ValueError from e\n" + print_}, write("x.txt")),
+            ("context", {"app": "try: open('x.txt')\nexcept OSError: 1/0\n" + print_}, write("x.txt")),
+            ("group", {"app": "try: open('x.txt')\nexcept OSError as e: raise ExceptionGroup('', [e])\n" + print_}, write("x.txt")),
+            ("exec'd file", {"app": "exec(compile(open('conf').read(), 'conf', 'exec')); " + print_, "conf": ""}, write("conf", "1")),
+            ("null bytes", {"app": "import a; " + print_, "a": "\0"}, write("a.py", "1")),
+            ("bad encoding", {"app": "import a; " + print_, "a": "# coding: nonsense"}, write("a.py", "1")),
+            ("removed module", {"app": "import os.path\nassert not os.path.exists('a.py')\n" + print_, "a": ""}, lambda p: os.remove(p.path("a.py"))),
+        ):
+            with self.subTest(case):
+                if case == "exec'd file":
+                    files.pop("conf")
+                self.check(files, mend)
+
+    def test_a_module_created_while_the_program_fails(self):
+        slow = """
+            try:
+                {fail}
+            except Exception:
+                print("failing", flush=True)
+                while not os.path.exists("c.py"):
+                    time.sleep(0.01)
+                raise
+            print("repaired", flush=True)
+        """
+        for fail in ("import c", "open('c.py').close()"):
+            for start in ("import os, time", f"import os, time, {NAME}; {NAME}.start()"):
+                with self.subTest(fail, start=start):
+                    program = self.program(app=start + "\n" + textwrap.dedent(slow).format(fail=fail))
+                    program.run(*(["app.py"] if NAME in start else [NAME + ".py", "app.py"])).expect("failing")
+                    program.write("c.py", "")
+                    program.expect("repaired")
+
+    def test_a_test_file_that_the_runner_failed_to_collect(self):
+        good = "import unittest\nclass T(unittest.TestCase):\n    def test(self): print('repaired', flush=True)\n"
+        for words in (("-m", "unittest"), ("-m", "unittest", "discover", "-s", "tests")):
+            for bad in ("import missing_thing", "def", "1 / 0"):
+                with self.subTest(words, bad=bad):
+                    self.check(
+                        {"tests/__init__": "", "tests/test_x": bad, "test_y": good.replace("repaired", "other")},
+                        lambda program: program.write("tests/test_x.py", good),
+                        words=(NAME + ".py", *words),
+                    )
+
+    def test_a_failure_amid_thousands_of_files_is_reported_once(self):
+        program = self.program(app="1 / 0")
+        for i in range(6000):
+            open(program.path(f"m{i}.py"), "w").close()
+        program.wrap("--check-time", "50", "app.py").expect("waiting for a change")
+        pause(2)
+        program.write("m1.py", "1")
+        program.expect("autoreload: m1.py changed, restarting")
+        self.assertNotIn("unexpected", program.output)
+        self.assertEqual(program.output.count("changed"), 1, program.output)
+
+    def test_new_files_count_only_after_a_failure(self):
+        program = self.program(app=app("import a.b"), **{"a/__init__": "", "a/b": ""})
+        program.wrap("--check-time", "50", "app.py").expect("up")
+        program.write("new.py", "")
+        program.write("a/new.py", "")
+        pause(0.5)
+        program.write("a/b.py", "1")
+        program.expect("autoreload: a/b.py changed, restarting")
+
+
+class WatchTest(QuietTest):
+    """Directories, globs and single files."""
+
+    def story(self, watched, *steps, before=lambda program: None):
+        """Restart after each step, naming what it says."""
+        program = self.program(app=app(f"import {NAME}; {NAME}.start(check_time=100); {NAME}.watch({watched!r})"))
+        before(program)
+        program.run("app.py").expect("up")
+        for step, named in steps:
+            step(program)
+            program.expect(f"autoreload: {named} changed.*, restarting")
+            program.expect("up")
+        return program
+
+    def test_a_directory(self):
+        def write(name):
+            return lambda program: program.write(name, f"{time.time()}")
+
+        self.story(
+            "data",
+            (write("data/new.txt"), "data/new.txt"),
+            (write("data/new.txt"), "data/new.txt"),
+            (write("data/sub/deep/x.txt"), "data/sub/deep/x.txt"),
+            (write("data/sub/deep/x.txt"), "data/sub/deep/x.txt"),
+            (lambda p: os.rename(p.path("data/new.txt"), p.path("data/other.txt")), "data/(new|other).txt"),
+            (lambda p: os.remove(p.path("data/sub/deep/x.txt")), "data/sub/deep/x.txt"),
+            (lambda p: os.rename(p.path("data/sub"), p.path("data/sub2")) or p.write("data/sub2/y.txt", ""), "data/sub2/y.txt"),
+            (lambda p: os.rename(p.path("data"), p.path("away")), "data"),
+            (lambda p: os.rename(p.path("away"), p.path("data")), "data"),
+            (write("data/other.txt"), "data/other.txt"),
+            before=lambda p: os.mkdir(p.path("data")),
+        )
+
+    def test_a_directory_that_does_not_exist_yet(self):
+        self.story(
+            "data/sub",
+            (lambda p: os.makedirs(p.path("data/sub")), "data/sub"),
+            (lambda p: p.write("data/sub/x", ""), "data/sub/x"),
+        )
+
+    def test_a_glob(self):
+        def write(name):
+            return lambda program: program.write(name, f"{time.time()}")
+
+        program = self.story(
+            "data/**/*.html",
+            (write("data/a.html"), "data/a.html"),
+            (write("data/x/y/b.html"), "data/x/y/b.html"),
+            (write("data/x/y/b.html"), "data/x/y/b.html"),
+            (lambda p: os.remove(p.path("data/a.html")), "data/a.html"),
+            before=lambda p: os.mkdir(p.path("data")),
+        )
+        program.write("data/x.txt", "")
+        pause(0.5)
+        program.write("data/c.html", "")
+        program.expect("autoreload: data/c.html changed, restarting")
+
+    def test_a_file_with_the_characters_of_a_glob(self):
+        self.story("a[1].txt", (lambda p: p.write("a[1].txt", "2"), re.escape("a[1].txt")), before=lambda p: p.write("a[1].txt", "1"))
+
+    def test_what_a_directory_watch_skips(self):
+        names = (".hidden/x", ".hidden.txt", "__pycache__/x.pyc", "node_modules/a/x.js", "x.txt~", ".x.txt.swp", "#x.txt#", "4913", "x.tmp", "venv/lib/x.py", ".git/index")
+        program = self.program(app=app("import sentinel"), sentinel="", **{"data/venv/pyvenv": ""})
+        program.write("data/venv/pyvenv.cfg", "")
+        program.wrap("--watch", "data", "--check-time", "100", "app.py").expect("up")
+        for name in names:
+            program.write("data/" + name, "1")
+        pause(0.5)
+        self.assert_quiet(program)
+
+    def test_symbolic_links_that_are_swapped(self):
+        def swap(program):
+            os.symlink("two", program.path("new"))
+            os.replace(program.path("new"), program.path("current"))
+
+        for watched, named in (("current", "current.*"), ("current/x.txt", "current/x.txt"), ("current/*.txt", "current/x.txt")):
+            with self.subTest(watched):
+                def before(program):
+                    for name in ("one", "two"):
+                        program.write(name + "/x.txt", name)
+                        os.utime(program.path(name, "x.txt"), (10**9, 10**9))
+                    os.symlink("one", program.path("current"))
+
+                self.story(watched, (swap, named), (lambda p: p.write("two/x.txt", "two again"), "current/x.txt"), before=before)
+
+    def test_a_module_behind_a_link_that_is_swapped(self):
+        program = self.program(
+            app="""
+                import sys, time
+                sys.path.insert(0, "current")
+                import own
+                print("up", own.VALUE, flush=True)
+                while True:
+                    time.sleep(60)
+            """,
+            **{"one/own": "VALUE = 1", "two/own": "VALUE = 2"},
+        )
+        for name in ("one", "two"):
+            os.utime(program.path(name, "own.py"), (10**9, 10**9))
+        os.symlink("one", program.path("current"))
+        program.wrap("app.py").expect("up 1")
+        os.symlink("two", program.path("new"))
+        os.replace(program.path("new"), program.path("current"))
+        program.expect("current/own.py changed, restarting")
+        program.expect("up 2")
+
+    def test_a_zip_that_is_rewritten(self):
+        program = self.program(app=app("import sys; sys.path.insert(0, 'lib.zip'); import own; print('own', own.VALUE)"))
+        for value in (1, 2, 3):
+            with zipfile.ZipFile(program.path("lib.zip"), "w") as archive:
+                archive.writestr("own.py", f"VALUE = {value}")
+            if value == 1:
+                program.wrap("app.py")
+            else:
+                program.expect("autoreload: lib.zip changed, restarting")
+            program.expect(f"own {value}")
+            program.expect("up")
+
+    def test_what_is_ignored(self):
+        for pattern, before in (("own.py", True), ("own.py", False), ("*/own.py", False), ("{dir}/own.py", False), ("pkg", False), ("pkg", True), ("pkg/*", True)):
+            with self.subTest(pattern, before=before):
+                ignore = f"{NAME}.ignore({pattern!r}.replace('{{dir}}', os.getcwd()))"
+                program = self.program(
+                    app=app(f"""
+                        import os, sys, {NAME}
+                        {ignore if before else ""}
+                        {NAME}.start(check_time=100)
+                        import own, pkg.one, sentinel
+                        {"" if before else ignore}
+                    """),
+                    own="", sentinel="", **{"pkg/__init__": "", "pkg/one": ""},
+                )
+                program.run("app.py").expect("up")
+                program.write("own.py" if "own" in pattern else "pkg/one.py", "1")
+                pause(0.5)
+                self.assert_quiet(program)
+
+    def test_thousands_of_files_changed_at_once(self):
+        program = self.program(app=app("import sentinel"), sentinel="")
+        names = [program.path("data", f"{i:05}-" + "x" * 60) for i in range(3000)]
+        os.mkdir(program.path("data"))
+        for name in names:
+            open(name, "w").close()
+        program.wrap("--watch", "data", "--check-time", "50", "app.py").expect("up")
+        for name in names:
+            with open(name, "w") as file:
+                file.write("1")
+        program.expect("changed .*restarting")
+        program.expect("up")
+        program.write("sentinel.py", "1")
+        program.expect("sentinel.py changed")
+        program.expect("up")
+        self.assertNotIn("too long", program.output)
+
+
+class SurvivalTest(QuietTest):
+    """The watcher never dies, and has no side effects."""
+
+    def test_odd_things_in_sys_modules(self):
+        program = self.program(
+            app=app("""
+                import sys, types, importlib.util
+                class Raising(types.ModuleType):
+                    def __getattr__(self, name): print("touched", name, flush=True); raise RuntimeError(name)
+                class Worse:
+                    def __getattribute__(self, name): print("touched", name, flush=True); raise SystemExit(name)
+                class Proxy:
+                    __slots__ = ()
+                    def __getattr__(self, name): print("touched", name, flush=True); return "x"
+                    @property
+                    def __dict__(self): print("touched dict", flush=True); return {}
+                class Text(str):
+                    def __eq__(self, other): 1 / 0
+                    __hash__ = str.__hash__
+                def module(name, **names):
+                    result = types.ModuleType(name); vars(result).update(names); return result
+                sys.modules.update({
+                    "a": None, "b": Raising("b"), "c": Worse(), "d": Proxy(), "e": 3, "f": module("f", __file__=b"/tmp/x"),
+                    "g": module("g", __file__="nul\\0nul"), "h": module("h", __file__=None), "i": module("i", __file__=7),
+                    "j": module("j", __file__=""), "k": module("k", __file__="<frozen>"), "l": module("l", __loader__=Proxy()),
+                    "m\\0": module("m"), "\\udc80": module("n", __file__="/tmp/\\udc80/\\ud800"), "o": module("o", __file__=Text("x")),
+                    "p": type("p", (), {"__file__": "x"}), "q": module("q", __loader__=Worse()), "r": module("r", __file__="/tmp"),
+                })
+                def lazy(name):
+                    spec = importlib.util.find_spec(name)
+                    spec.loader = importlib.util.LazyLoader(spec.loader)
+                    result = sys.modules[name] = importlib.util.module_from_spec(spec)
+                    spec.loader.exec_module(result)
+                lazy("slow")
+                import sentinel
+            """.replace("\\\\", "\\")),
+            sentinel="",
+            slow="print('touched the lazy module', flush=True)",
+        )
+        program.wrap("--check-time", "50", "app.py").expect("up")
+        pause(0.5)
+        self.assert_quiet(program)
+        self.assertNotIn("touched", program.output)
+        self.assertNotIn("unexpected", program.output)
+
+    def test_sys_modules_changing_size_all_the_time(self):
+        program = self.program(
+            app=app("""
+                import sys, threading, types, sentinel
+                sys.setswitchinterval(1e-5)
+                def churn(thread):
+                    while True:
+                        for i in range(300): sys.modules[f"x{thread}{i}"] = types.ModuleType("x")
+                        for i in range(300): del sys.modules[f"x{thread}{i}"]
+                for name in "abc": threading.Thread(target=churn, args=(name,), daemon=True).start()
+            """),
+            sentinel="",
+        )
+        program.wrap("--check-time", "50", "app.py").expect("up")
+        pause(2)
+        self.assert_quiet(program)
+        self.assertNotIn("unexpected", program.output)
+
+    def test_odd_files_and_directories_in_a_watched_directory(self):
+        program = self.program(app=app("import sentinel"), sentinel="")
+        os.makedirs(program.path("data", "closed"))
+        os.chmod(program.path("data", "closed"), 0)
+        os.symlink("nowhere", program.path("data", "dangling"))
+        os.symlink("..", program.path("data", "loop"))
+        os.symlink("self", program.path("data", "self"))
+        os.mkfifo(program.path("data", "fifo.py"))
+        odd = [b"surrogate-\xff.py", b"line\nfeed.py", b"-rf.py", b"\x1b[31m.py", b"a[b].py"]
+        for name in odd:
+            open(os.path.join(os.fsencode(program.path("data")), name), "w").close()
+        program.wrap("--watch", "data", "--check-time", "100", "app.py").expect("up")
+        for name in odd:
+            with open(os.path.join(os.fsencode(program.path("data")), name), "w") as file:
+                file.write("1")
+            program.expect("autoreload: data/.* changed, restarting$")
+            program.expect("up")
+        os.chmod(program.path("data", "closed"), 0o700)
+        self.assertNotIn("Traceback", program.output)
+
+    def test_files_that_come_and_go_in_a_watched_directory_do_no_harm(self):
+        program = self.program(app=app("import sentinel"), sentinel="")
+        os.mkdir(program.path("data"))
+        program.wrap("--watch", "data", "--check-time", "50", "app.py").expect("up")
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            program.write("data/sub/x.txt", "")
+            os.remove(program.path("data/sub/x.txt"))
+            os.rmdir(program.path("data/sub"))
+        pause(1)
+        program.write("sentinel.py", "1")
+        program.expect("sentinel.py changed")
+        program.expect("up")
+        self.assertNotIn("unexpected", program.output)
+
+
 def readme_snippets(language):
     """Return the README's code blocks in a language."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md")
+    if not os.path.exists(path):
+        return []
     with open(path, encoding="utf-8") as file:
         return re.findall(rf"```{language}\n(.*?)```", file.read(), re.DOTALL)
 
