@@ -564,9 +564,12 @@ class Snapshot:
         if len(own) != self._sorted:
             self._sorted = len(own)
             self._freshest = sorted(own, key=self._mtime)[-8:]
-        if self._turn % 10:
+        if not self.is_full_turn():
             return self._freshest
         return own + installed[self._turn // 10 % 4 :: 4]
+
+    def is_full_turn(self) -> bool:
+        return self._turn % 10 == 0
 
     def settle(self, changed: "set[str]", own: "list[str]") -> None:
         """Wait until all files have been quiet for a while; add what changes meanwhile.
@@ -1242,7 +1245,9 @@ class Reloader:
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.is_worker = self.started = self.commanded = self.warned = False
-        self.requested = self.stopping = self.finishing = self.in_the_dark = False
+        self.requested = self.stopping = self.leaving = self.finishing = False
+        self.in_the_dark = False  # about what processes import that were spawned
+        self.modules = 0  # how many there were at the last look
         self.wake = threading.Event()
         self.lock = threading.RLock()  # of the watch list and the snapshot together
         self.ended = threading.Event()  # the program has, and the main thread waits
@@ -1302,12 +1307,9 @@ class Reloader:
         if self.is_worker:
             self.workers.tell("start", self.check_time, self.grace)
         else:
-            import atexit
-
             if not self.commanded:
                 self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
-            # Registered as the program ends, it is the first of the handlers to run.
-            getattr(threading, "_register_atexit")(atexit.register, self.finish)
+            getattr(threading, "_register_atexit")(self.note_end)
         self.run_thread()
 
     def wait(self) -> None:
@@ -1390,12 +1392,16 @@ class Reloader:
     def look(self) -> "list[str]":
         """Bring the watch list up to date, and look at the files whose turn it is."""
         self.hear(self.workers.told())
-        for path in self.watch_list.add_modules():
-            self.snapshot.meet(path)
-            if path in self.early and self.snapshot.is_outdated(
-                path, self.launch.began()
-            ):
-                self.snapshot.stamps[path] = None
+        modules, self.modules = self.modules, len(sys.modules)
+        if (
+            modules == self.modules or self.snapshot.is_full_turn()
+        ):  # imports have paused
+            for path in self.watch_list.add_modules():
+                self.snapshot.meet(path)
+                if path in self.early and self.snapshot.is_outdated(
+                    path, self.launch.began()
+                ):
+                    self.snapshot.stamps[path] = None
         for path in self.watch_list.walk_again(self.check_time):
             self.snapshot.meet(path, differs=True)
         if self.workers.spawned() and not self.in_the_dark:
@@ -1483,7 +1489,7 @@ class Reloader:
         silence_interrupt()
         deadline = time.monotonic() + self.grace
         self.interrupts.ours += 1
-        if self.finishing or interrupt():
+        if self.finishing or self.leaving or interrupt():
             self.workers.interrupt()
             if not self.ended.wait(self.grace):
                 where = self.main_position()
@@ -1522,6 +1528,13 @@ class Reloader:
         for frame in own or frames:
             return f"{self.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
         return "its end"
+
+    def note_end(self) -> None:
+        """Note that the main thread is at its end, but for other threads it waits for."""
+        import atexit
+
+        self.leaving = self.stopping  # by a hook's doing: Ctrl-C would cut them off
+        atexit.register(self.finish)  # so late, it is the first of the handlers to run
 
     def finish(self) -> None:
         """End with the program, or stay for its next run: the main thread's last act."""

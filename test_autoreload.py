@@ -673,7 +673,8 @@ class FuzzTest(ProgramTest):
         program = self.program()
         typist = Typist(program, self.SEED, textwrap.dedent(FUZZED).format(start=start))
         failures = 0
-        program.run(*words, env=clean_environment())
+        program.run(*words)
+        self.await_state(program, list(typist.values.values()))
         for number in range(self.ROUNDS):
             mark, began = len(program.output), len(typist.log)
             typist.burst()
@@ -704,7 +705,6 @@ class FuzzTest(ProgramTest):
     def running(self, program):
         states = re.findall("^state (.*)\n", program.output, re.M)
         return json.loads(states[-1]) if states else None
-
 
 
 IDLE = """
@@ -1010,7 +1010,7 @@ class OwnWritesTest(QuietTest):
 
     def test_what_the_program_has_others_rewrite_at_each_start_does_not_loop_either(self):
         for case, work in (
-            ("subprocess", "subprocess.run([sys.executable, '-c', 'open(\\'own.py\\', \\'a\\').write(chr(35))'])"),
+            ("subprocess", "subprocess.run([sys.executable, '-c', 'open(\\'own.py\\', \\'w\\').write(chr(35))'])"),
             ("utime", "os.utime('own.py')"),
             ("copy", "shutil.copy('own.py', 'copy'); shutil.copy('copy', 'own.py')"),
             ("move", "shutil.copy('own.py', 'copy'); os.replace('copy', 'own.py')"),
@@ -1224,7 +1224,10 @@ class WatchTest(QuietTest):
         program.expect("up 2")
 
     def test_a_zip_that_is_rewritten(self):
-        program = self.program(app=app("import sys; sys.path.insert(0, 'lib.zip'); import own; print('own', own.VALUE)"))
+        program = self.program(app=app("""
+            import sys, time; sys.path.insert(0, 'lib.zip'); import own; print('own', own.VALUE)
+            time.sleep(0.5)  # until the zip has been looked at
+        """))
         for value in (1, 2, 3):
             with zipfile.ZipFile(program.path("lib.zip"), "w") as archive:
                 archive.writestr("own.py", f"VALUE = {value}")
