@@ -256,7 +256,12 @@ class Launch:
         self.umask = os.umask(0)
         os.umask(self.umask)
         self.descriptors = inheritable()
-        self.standard = {fd: os.dup(fd) for fd in self.descriptors if fd < 3}
+        # Sockets, too: a server closes in its clean-up what it was given (LISTEN_FDS).
+        self.kept = {
+            fd: os.dup(fd)
+            for fd in self.descriptors
+            if fd < 3 or os.fstat(fd).st_mode & 0o170000 == 0o140000
+        }
         self.terminal = self._terminal()
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
         self.mask: list[int] = []
@@ -285,7 +290,7 @@ class Launch:
         return state
 
     def _terminal(self) -> "tuple[int, list[Any]] | None":
-        for fd in filter(os.isatty, self.standard):
+        for fd in filter(os.isatty, self.kept):
             try:
                 import termios
             except ImportError:  # Windows
@@ -780,40 +785,49 @@ def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
     )
 
 
+def block_signals() -> None:
+    """Leave signals to the program's threads: one that waits for them blocks them."""
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+
+
 def background(fn: "Callable[[], None]") -> None:
     """Call a function in a thread of its own, since it may hang."""
+
+    def call() -> None:
+        if hasattr(_signal, "pthread_sigmask"):  # what it starts shall not inherit ours
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, _reloader.launch.mask)
+        fn()
+
     try:
-        threading.Thread(target=fn, name="autoreload hook", daemon=True).start()
+        threading.Thread(target=call, name="autoreload hook", daemon=True).start()
     except RuntimeError:  # Python 3.12+ starts no thread once the program has ended
         fn()
 
 
 def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> None:
     """Run a coroutine; called on the thread of the loop."""
-    if hasattr(io_loop, "call_soon_threadsafe"):  # asyncio, uvloop
-        io_loop.create_task(work)
-    elif hasattr(io_loop, "add_callback"):  # Tornado
-        io_loop.asyncio_loop.create_task(work)
-    elif hasattr(io_loop, "callFromThread"):  # Twisted
+    if hasattr(io_loop, "callFromThread"):  # Twisted
         sys.modules["twisted.internet.defer"].ensureDeferred(work)
     elif hasattr(io_loop, "run_sync_soon"):  # trio
         sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
     else:
         import asyncio
 
-        asyncio.run(work)
+        loop = asyncio._get_running_loop()
+        loop.create_task(work) if loop else asyncio.run(work)
 
 
-def call_hook(hook: "Callable[[], object]", io_loop: "Any", grace: float) -> None:
-    """Call a hook on the thread of the loop, and wait for it at most `grace` seconds."""
+def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
+    """Call a hook on the thread of the loop; return whether it is done in time."""
     done = threading.Event()
-    name = getattr(hook, "__qualname__", repr(hook))
+    text = f"hook {getattr(hook, '__qualname__', repr(hook))} failed, restarting all the same"
 
     async def finish(awaitable: "Awaitable[object]") -> None:
         try:
             await awaitable
-        except Exception:
-            report(f"hook {name} failed, restarting all the same")
+        except (Exception, SystemExit):
+            report(text)
         finally:
             done.set()
 
@@ -822,16 +836,16 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", grace: float) -> Non
             result: Any = hook()
             if hasattr(result, "__await__"):
                 return run_coroutine(io_loop, finish(result))
-        except Exception:
-            report(f"hook {name} failed, restarting all the same")
+        except (Exception, SystemExit):
+            report(text)
         done.set()
 
     try:
         scheduler(io_loop)(call)
-    except RuntimeError:  # the loop is closed
+    except Exception:  # the loop is closed
+        io_loop = None
         background(call)
-    if not done.wait(grace):
-        say(f"hook {name} is not done after {grace:g} s, restarting all the same")
+    return done.wait(max(0, deadline - time.monotonic()))
 
 
 def report(text: str) -> None:
@@ -978,6 +992,10 @@ class Workers:
 
     def expect(self) -> None:
         """Prepare for reports, before a fork."""
+        import json  # half imported by another thread, it would stay so in the fork
+
+        json.loads  # used
+
         if self._reader < 0:
             self._reader, self._writer = os.pipe()
 
@@ -999,7 +1017,11 @@ class Workers:
         except BlockingIOError:
             pass
         *lines, self._rest = self._rest.split(b"\n")
-        yield from map(json.loads, lines)
+        for kind, *values in map(json.loads, lines):
+            if kind == "worker":
+                self.forked.add(values[0])
+            else:
+                yield [kind, *values]
 
     def interrupt(self) -> None:
         """Ask those to end that Ctrl-C would end; others wait for their parent's word."""
@@ -1009,15 +1031,20 @@ class Workers:
 
     def end(self, seconds: float) -> None:
         """Have them end, then kill those that are left; leave no zombies."""
-        for pid in self._pids():
-            send(pid, _signal.SIGTERM)
         deadline = time.monotonic() + seconds
-        while not all(map(reap, self._pids())) and time.monotonic() < deadline:
+        asked: set[int] = set()
+        while not self._gone() and time.monotonic() < deadline:
+            for pid in set(self._pids()) - asked:  # also those forked meanwhile
+                asked.add(pid)
+                send(pid, _signal.SIGTERM)
             time.sleep(0.01)
-        for pid in self._pids():
-            send(pid, getattr(_signal, "SIGKILL", _signal.SIGTERM))
-        while not all(map(reap, self._pids())) and time.monotonic() < deadline + 1:
+        while not self._gone() and time.monotonic() < deadline + 1:
+            for pid in self._pids():
+                send(pid, getattr(_signal, "SIGKILL", _signal.SIGTERM))
             time.sleep(0.01)
+
+    def _gone(self) -> bool:
+        return all([reap(pid) for pid in self._pids()])
 
     def spawned(self) -> "set[int]":
         """Return the processes of `multiprocessing` that do not report."""
@@ -1027,6 +1054,7 @@ class Workers:
         return {process.pid for process in started} - self.forked
 
     def _pids(self) -> "list[int]":
+        list(self.told())  # those forked a moment ago
         return list(filter(in_our_group, self.forked | self.spawned()))
 
 
@@ -1073,6 +1101,23 @@ def flush() -> None:
             pass
 
 
+def flush_files() -> None:
+    """Flush all open files, as Python does at its end; call it only right before ours.
+
+    gc.get_objects() disturbs other threads: a tuple it has seen cannot be resized.
+    """
+    import gc
+    import io
+
+    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+        for thing in gc.get_objects():
+            if issubclass(type(thing), kind):
+                try:
+                    thing.flush()
+                except Exception:  # it may be closed
+                    pass
+
+
 def sweep(launch: Launch, kept: "Iterable[int]") -> None:
     """Put back what exec hands on; the next run sees to the signals itself."""
     import signal
@@ -1080,21 +1125,47 @@ def sweep(launch: Launch, kept: "Iterable[int]") -> None:
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     os.umask(launch.umask)
-    for fd, saved in launch.standard.items():
+    for fd, saved in launch.kept.items():
         os.dup2(saved, fd)
-    if launch.terminal:
-        import termios
-
-        fd, settings = launch.terminal
-        if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
-            termios.tcsetattr(fd, termios.TCSANOW, settings)
-    now = inheritable()
-    for fd in now:
-        os.set_inheritable(fd, now[fd] == launch.descriptors.get(fd))
+    restore_terminal(launch)
+    for fd in inheritable():
+        os.set_inheritable(fd, False)
+    for fd, identity in launch.descriptors.items():
+        try:
+            if (os.fstat(fd).st_dev, os.fstat(fd).st_ino) == identity:
+                os.set_inheritable(fd, True)
+        except OSError:  # the program has closed it
+            pass
     for fd in kept:
         os.set_inheritable(fd, True)
+    drop_pending(launch)
     if launch.directory:
         os.chdir(launch.directory)
+
+
+def drop_pending(launch: Launch) -> None:
+    """Drop signals that wait blocked: exec hands them on, and unblocked they kill."""
+    if hasattr(_signal, "sigtimedwait"):
+        ends = {_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, *launch.mask}
+        while pending := _signal.sigpending() - ends:
+            if not _signal.sigtimedwait(pending, 0):
+                break
+
+
+def restore_terminal(launch: Launch) -> None:
+    if not launch.terminal:
+        return
+    import termios
+
+    fd, settings = launch.terminal
+    try:
+        if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
+            termios.tcsetattr(fd, termios.TCSANOW, settings)
+            termios.tcflush(
+                fd, termios.TCIFLUSH
+            )  # as Ctrl-C does with a half-typed line
+    except (OSError, termios.error):  # not our terminal, or gone
+        pass
 
 
 # --- The restart: arrow-up, Enter ----------------------------------------------------
@@ -1176,8 +1247,11 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     while True:
         with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
             notes = os.path.join(folder, "notes")
-            environment[_STATE] = json.dumps({**state, "pid": None, "notes": notes})
+            environment[_STATE] = json.dumps(
+                {**state, "pid": None, "notes": notes, "sockets": {}}
+            )
             signal.signal(signal.SIGINT, lambda *_: None)  # the child's to handle
+            _reloader.watch_target()
             child = subprocess.Popen(words, env=environment, close_fds=False)
             signal.signal(signal.SIGTERM, lambda *_: child.terminate())
             status = child.wait()
@@ -1191,8 +1265,9 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         elif farewell is not None or -status in (signal.SIGINT, signal.SIGTERM):
             end_as(status)
         else:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, lambda *_: end_as(-signal.SIGINT))
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            restore_terminal(_reloader.launch)
             _reloader.wait_out_crash(status)
             state["restarts"] += 1
 
@@ -1207,9 +1282,13 @@ def leave_note(notes: "str | None", text: str) -> None:
 def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     flush()
+    flush_files()
     if status < 0:
-        _signal.signal(-status, _signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
+        try:
+            _signal.signal(-status, _signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        except ValueError:  # not on the main thread
+            pass
     os._exit(status if status >= 0 else 128 - status)
 
 
@@ -1243,6 +1322,8 @@ class Reloader:
         self.command = [FILE, "--until-success", *self.launch.target]
         self.orphans = children() if state else []  # left by the run before this one
         self.pending: set[str] = set()  # files that differ from the code that runs
+        self.next: Any = None  # the next run, if the main thread is to begin it
+        self.target_path = ""
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.is_worker = self.started = self.commanded = self.warned = False
         self.requested = self.stopping = self.leaving = self.finishing = False
@@ -1260,8 +1341,8 @@ class Reloader:
                 self.snapshot.meet(path)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(
-                    before=self.workers.expect,
-                    after_in_parent=self.run_thread,
+                    before=self.before_fork,
+                    after_in_parent=self.after_fork,
                     after_in_child=self.become_worker,
                 )
 
@@ -1324,6 +1405,8 @@ class Reloader:
             for found in self.watch_list.watch(path, names):
                 differs = after is not None and self.snapshot.is_newer(found, after)
                 self.snapshot.meet(found, differs=differs)
+                if self.is_worker:
+                    self.workers.tell("file", found, self.snapshot.stamps[found])
         if self.is_worker:
             self.workers.tell("watch", path, names)
 
@@ -1333,8 +1416,18 @@ class Reloader:
         self.requested = True
         self.wake.set()
 
+    def before_fork(self) -> None:
+        self.workers.expect()
+        self.lock.acquire()  # a module half imported would stay so in the fork
+
+    def after_fork(self) -> None:
+        self.lock.release()
+        self.run_thread()
+
     def run_thread(self) -> None:
         """Run the thread in which everything happens."""
+        if self.is_worker and not self.started:
+            return
         if not self.stopping and not (self.thread and self.thread.is_alive()):
             work = self.report_to_parent if self.is_worker else self.watch_and_restart
             self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
@@ -1349,18 +1442,18 @@ class Reloader:
             self.run_thread()
 
     def report_to_parent(self) -> None:
+        block_signals()
         while True:
-            for path in self.watch_list.add_modules():
-                self.snapshot.meet(path)
-                self.workers.tell("file", path, self.snapshot.stamps[path])
+            with self.lock:
+                for path in self.watch_list.add_modules():
+                    self.snapshot.meet(path)
+                    self.workers.tell("file", path, self.snapshot.stamps[path])
             time.sleep(self.check_time)
 
     def hear(self, messages: "Iterable[list[Any]]") -> None:
         """Take in what workers report."""
         for kind, *values in messages:
-            if kind == "worker":
-                self.workers.forked.add(values[0])
-            elif kind == "file" and self.watch_list.add(values[0]):
+            if kind == "file" and self.watch_list.add(values[0]):
                 self.snapshot.stamps[values[0]] = values[1] and tuple(values[1])
             elif kind == "watch":
                 self.watch(*values)
@@ -1371,6 +1464,7 @@ class Reloader:
                 self.request()
 
     def watch_and_restart(self) -> None:
+        block_signals()
         while not self.started:  # a program that has only forked: a worker may start us
             self.hear(self.workers.told(block=True))
         while True:
@@ -1452,23 +1546,27 @@ class Reloader:
         self.pending.update(self.snapshot.look(self.watch_list.own))
         recent = self.snapshot.modified_since(time.time_ns() - 2 * 10**9)
         drop_bytecode(self.pending | recent)
-        words, environment = self.next_run()
+        words, environment = self.next_run(self.restarts + 1)
         flush()
+        flush_files()
         if os.name == "posix":
             sweep(self.launch, self.sockets.descriptors().values())
         notes = self.launch.state.get("notes")
         if notes:
             leave_note(notes, environment[_STATE])
             os._exit(AGAIN)
+        if self.finishing and _restart is supervise:  # signals are the main thread's
+            self.next = words, environment
+            threading.Event().wait()
         _restart(words, environment)
 
-    def next_run(self) -> "tuple[list[str], dict[str, str]]":
+    def next_run(self, restarts: int) -> "tuple[list[str], dict[str, str]]":
         """Return the command and the environment of the next run."""
         import json
 
         state = {
             "pid": self.pid,
-            "restarts": self.restarts + 1,
+            "restarts": restarts,
             "streaks": self.guard.streaks,
             "sockets": self.sockets.descriptors(),
             "ignored": self.launch.ignored,
@@ -1481,8 +1579,15 @@ class Reloader:
         """Have the program end; return whether it is to be run again."""
         self.interrupts.ours = self.interrupts.counted(_signal.SIGINT)
         self.stopping = True
+        deadline = time.monotonic() + self.grace
         for hook in self.hooks:
-            call_hook(hook, None if self.ended.is_set() else self.io_loop, self.grace)
+            if not call_hook(
+                hook, None if self.ended.is_set() else self.io_loop, deadline
+            ):
+                name = getattr(hook, "__qualname__", repr(hook))
+                say(
+                    f"hook {name} is not done after {self.grace:g} s, restarting all the same"
+                )
         if self.interrupts.fatal():  # by hand: the program is ending anyway
             self.stopping = False
             return False
@@ -1490,6 +1595,7 @@ class Reloader:
         deadline = time.monotonic() + self.grace
         self.interrupts.ours += 1
         if self.finishing or self.leaving or interrupt():
+            self.wake_loop()
             self.workers.interrupt()
             if not self.ended.wait(self.grace):
                 where = self.main_position()
@@ -1499,7 +1605,17 @@ class Reloader:
         self.workers.end(max(0.5, deadline - time.monotonic()))
         if not self.finishing:
             self.run_exit_functions()
+        if self.interrupts.fatal():  # by hand, and the main thread did not heed it
+            end_as(-self.interrupts.fatal())
         return True
+
+    def wake_loop(self) -> None:
+        """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
+        if self.io_loop and not self.ended.is_set():
+            try:
+                scheduler(self.io_loop)(lambda: None)
+            except Exception:  # closed meanwhile
+                pass
 
     def run_exit_functions(self) -> None:
         """Run the exit functions in the stead of a main thread that does not end."""
@@ -1562,8 +1678,9 @@ class Reloader:
             if not self.stopping:
                 say(f"{self.outcome}, waiting for a change")
             self.ended.set()
-            while True:
-                time.sleep(3600)
+            while not self.next:
+                time.sleep(0.05 if _restart is supervise else 3600)
+            _restart(*self.next)
         except KeyboardInterrupt:
             if self.interrupts.fatal():
                 end_as(-signal.SIGINT)
@@ -1595,15 +1712,29 @@ class Reloader:
             if self.watch_list.add(path):
                 self.snapshot.meet(path)
 
+    def watch_target(self) -> None:
+        """See what the sources look like that a supervised program is to run."""
+        words = self.launch.target
+        path = os.path.abspath(words[0] if words[0] not in ("-m", "-c") else "")
+        if self.commanded:
+            path = os.path.abspath(self.target_path)
+        self.note(path)
+        self.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
+        self.snapshot.look(self.watch_list.own)
+
     def wait_out_crash(self, status: int) -> None:
         """Watch in the stead of a supervised program that has crashed."""
         import signal
 
         fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        self.await_repair()
         say(f"{self.name} died of {fate}, waiting for a change")
-        while not self.look():
+        changed: set[str] = set()
+        while not changed:
             time.sleep(self.check_time / 10)
+            changed.update(self.look())
+        self.snapshot.settle(changed, self.watch_list.own)
+        say(f"{self.cause(changed)}, restarting")
+        drop_bytecode(changed)
 
 
 # --- The command line: options, running the target, surviving its failure -------------
@@ -1811,13 +1942,15 @@ def enter(reloader: Reloader, options: "argparse.Namespace", name: str) -> None:
             FILE,
             *launch.target[2 if launch.target[0] == "-m" else 1 :],
         ]
-    if (options.supervise or _restart is supervise) and "notes" not in launch.state:
-        supervise(*reloader.next_run())
     for pattern in options.ignore:
         reloader.watch_list.ignore(pattern)
     for path in options.watch:
         reloader.watch(os.path.abspath(path))
     reloader.configure(options.check_time, options.grace)
+    if (options.supervise or _restart is supervise) and "notes" not in launch.state:
+        reloader.configure(500, 2.0)
+        reloader.target_path = "" if options.target[0] in ("-m", "-c") else name
+        supervise(*reloader.next_run(0))
     if options.clear and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
     reloader.begin()
