@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from types import CodeType
     from types import FrameType
     from types import ModuleType
-    from types import TracebackType
     from typing import Any
     from typing import NoReturn
 
@@ -992,10 +991,9 @@ class Workers:
 
     def expect(self) -> None:
         """Prepare for reports, before a fork."""
-        import json  # half imported by another thread, it would stay so in the fork
-
-        json.loads  # used
-
+        __import__(
+            "json"
+        )  # half imported by another thread, it would stay so in the fork
         if self._reader < 0:
             self._reader, self._writer = os.pipe()
 

@@ -25,6 +25,13 @@ import unittest
 import urllib.request
 import zipfile
 
+try:
+    import fcntl
+    import pty
+    import termios
+except ImportError:  # Windows
+    pass
+
 import autoreload  # the one line to change, for a copy with another name
 
 NAME = autoreload.__name__
@@ -105,7 +112,9 @@ class Program:
         return self.process.wait(DEADLINE)
 
     def _read(self):
-        killer = threading.Timer(DEADLINE, os.killpg, (self.process.pid, signal.SIGKILL))
+        killer = threading.Timer(
+            DEADLINE, os.killpg, (self.process.pid, signal.SIGKILL)
+        )
         killer.start()
         data = os.read(self.process.stdout.fileno(), 65536).decode(errors="replace")
         killer.cancel()
@@ -193,26 +202,68 @@ class ModuleTest(ProgramTest):
 
     def test_misuse_raises_an_error_that_names_the_rule(self):
         for error, rule, call in (
-            (TypeError, "check_time must be a number, not '5'", lambda: autoreload.start(None, "5")),
-            (ValueError, "check_time must be at least 1, not 0", lambda: autoreload.start(None, 0)),
-            (TypeError, "grace must be a number, not None", lambda: autoreload.start(grace=None)),
-            (ValueError, "grace must be at least 0, not -1", lambda: autoreload.start(grace=-1)),
-            (TypeError, "io_loop must be an asyncio loop, a Tornado", lambda: autoreload.start("loop")),
-            (TypeError, "a path must be str or os.PathLike, not b'x'", lambda: autoreload.watch(b"x")),
-            (TypeError, "expected str, bytes or os.PathLike", lambda: autoreload.watch(3)),
-            (ValueError, "a path must not be empty nor contain NUL", lambda: autoreload.watch("")),
-            (ValueError, "a path must not be empty nor contain NUL", lambda: autoreload.ignore("\0")),
-            (TypeError, "a reload hook must be callable, not 3", lambda: autoreload.add_reload_hook(3)),
+            (
+                TypeError,
+                "check_time must be a number, not '5'",
+                lambda: autoreload.start(None, "5"),
+            ),
+            (
+                ValueError,
+                "check_time must be at least 1, not 0",
+                lambda: autoreload.start(None, 0),
+            ),
+            (
+                TypeError,
+                "grace must be a number, not None",
+                lambda: autoreload.start(grace=None),
+            ),
+            (
+                ValueError,
+                "grace must be at least 0, not -1",
+                lambda: autoreload.start(grace=-1),
+            ),
+            (
+                TypeError,
+                "io_loop must be an asyncio loop, a Tornado",
+                lambda: autoreload.start("loop"),
+            ),
+            (
+                TypeError,
+                "a path must be str or os.PathLike, not b'x'",
+                lambda: autoreload.watch(b"x"),
+            ),
+            (
+                TypeError,
+                "expected str, bytes or os.PathLike",
+                lambda: autoreload.watch(3),
+            ),
+            (
+                ValueError,
+                "a path must not be empty nor contain NUL",
+                lambda: autoreload.watch(""),
+            ),
+            (
+                ValueError,
+                "a path must not be empty nor contain NUL",
+                lambda: autoreload.ignore("\0"),
+            ),
+            (
+                TypeError,
+                "a reload hook must be callable, not 3",
+                lambda: autoreload.add_reload_hook(3),
+            ),
         ):
             with self.subTest(rule), self.assertRaisesRegex(error, re.escape(rule)):
                 call()
 
     def test_autoreload_0_switches_everything_off(self):
-        program = self.program(app="""
+        program = self.program(
+            app="""
             import autoreload
             autoreload.start(); autoreload.wait(); autoreload.restart()
             print("done", autoreload.restarts)
-        """)
+        """
+        )
         for line in (["app.py"], [NAME + ".py", "app.py"]):
             with self.subTest(line):
                 program.run(*line, env=clean_environment(AUTORELOAD="0"))
@@ -224,9 +275,14 @@ class ModuleTest(ProgramTest):
         program = self.program()
         read, write = os.pipe()
         program.run("-i", "-q", stdin=read)
-        os.write(write, b"import autoreload; autoreload.start(); autoreload.start()\nprint(6 * 7)\n")
+        os.write(
+            write,
+            b"import autoreload; autoreload.start(); autoreload.start()\nprint(6 * 7)\n",
+        )
         os.close(write)
-        program.expect("RuntimeWarning: autoreload: an interactive interpreter has no command to repeat, nothing is watched")
+        program.expect(
+            "RuntimeWarning: autoreload: an interactive interpreter has no command to repeat, nothing is watched"
+        )
         program.expect("42")
         self.assertEqual(program.rest(), 0)
         self.assertEqual(program.output.count("nothing is watched"), 1)
@@ -236,7 +292,9 @@ class EndingTest(ProgramTest):
     """The table of endings."""
 
     def test_a_program_that_ends_runs_again_after_a_change(self):
-        program = self.program(app="import atexit; atexit.register(print, 'exit'); print('one')")
+        program = self.program(
+            app="import atexit; atexit.register(print, 'exit'); print('one')"
+        )
         program.wrap("app.py")
         program.expect("one")
         program.expect("exit")
@@ -257,7 +315,9 @@ class EndingTest(ProgramTest):
         self.assertEqual(program.rest(), 0)
 
     def test_a_failure_is_waited_out_wherever_its_repair_is(self):
-        program = self.program(app="import a; print('repaired')", a="import b", b="import c")
+        program = self.program(
+            app="import a; print('repaired')", a="import b", b="import c"
+        )
         program.wrap("--until-success", "app.py")
         program.expect("ModuleNotFoundError: No module named 'c'")
         program.expect("autoreload: app.py failed, waiting for a change$")
@@ -287,9 +347,21 @@ class EndingTest(ProgramTest):
             ("running", endless, "up"),
             ("ended", "print('up')", "waiting"),
             ("failed", "1 / 0", "waiting"),
-            ("graceful", f"try: {endless}\nexcept KeyboardInterrupt: print('bye')", "up"),
-            ("exits", f"import sys\ntry: {endless}\nexcept KeyboardInterrupt: sys.exit(0)", "up"),
-            ("asyncio", "import asyncio\nasync def main():\n print('up', flush=True); await asyncio.sleep(60)\nasyncio.run(main())", "up"),
+            (
+                "graceful",
+                f"try: {endless}\nexcept KeyboardInterrupt: print('bye')",
+                "up",
+            ),
+            (
+                "exits",
+                f"import sys\ntry: {endless}\nexcept KeyboardInterrupt: sys.exit(0)",
+                "up",
+            ),
+            (
+                "asyncio",
+                "import asyncio\nasync def main():\n print('up', flush=True); await asyncio.sleep(60)\nasyncio.run(main())",
+                "up",
+            ),
         ):
             with self.subTest(name):
                 program = self.program(app=app)
@@ -300,7 +372,9 @@ class EndingTest(ProgramTest):
     def test_a_signal_ends_the_loop_with_its_status(self):
         for handler in ("", "import signal; signal.signal(15, lambda *_: exit(0))\n"):
             with self.subTest(handler):
-                program = self.program(app=handler + "import time; print('up', flush=True); time.sleep(60)")
+                program = self.program(
+                    app=handler + "import time; print('up', flush=True); time.sleep(60)"
+                )
                 program.wrap("app.py").expect("up")
                 program.process.terminate()
                 self.assertEqual(program.rest(), -signal.SIGTERM)
@@ -314,10 +388,19 @@ class EndingTest(ProgramTest):
             (["-m", "nowhere.at.all"], "there is no module named nowhere"),
             (["-m", "pkg"], "there is no module named pkg.__main__"),
             ([], "name a target: -m module, a script, a directory, a zip or -c code"),
-            (["-m"], "name a target: -m module, a script, a directory, a zip or -c code"),
-            (["-"], "name a target: -m module, a script, a directory, a zip or -c code"),
+            (
+                ["-m"],
+                "name a target: -m module, a script, a directory, a zip or -c code",
+            ),
+            (
+                ["-"],
+                "name a target: -m module, a script, a directory, a zip or -c code",
+            ),
             (["--nonsense", "x"], "unrecognized arguments: --nonsense"),
-            (["--grace", "soon", "x"], "argument --grace: invalid number value: 'soon'"),
+            (
+                ["--grace", "soon", "x"],
+                "argument --grace: invalid number value: 'soon'",
+            ),
             (["--grace", "-1", "x"], "argument --grace: invalid number value: '-1'"),
             (["--watch"], "argument --watch: expected one argument"),
         ):
@@ -331,10 +414,11 @@ class EndingTest(ProgramTest):
         program.wrap("app.py").expect("waiting")
         os.rename(program.path("app.py"), program.path("gone"))
         program.expect("autoreload: app.py changed, restarting")
-        program.expect(r"autoreload: cannot open app.py \(No such file or directory\), waiting for a change")
+        program.expect(
+            r"autoreload: cannot open app.py \(No such file or directory\), waiting for a change"
+        )
         program.write("app.py", "print('two')")
         program.expect("two")
-
 
 
 REPORT = """
@@ -467,12 +551,20 @@ class LaunchTest(ProgramTest):
         valued = ("-W", "-X", "--check-hash-based-pycs", "--watch")
         for line, options, target in (
             ("app.py -m x", "", "app.py -m x"),
-            ("-u -X dev -Xdev -Wd -W error -OO -bb app.py", "-u -X dev -Xdev -Wd -W error -OO -bb", "app.py"),
+            (
+                "-u -X dev -Xdev -Wd -W error -OO -bb app.py",
+                "-u -X dev -Xdev -Wd -W error -OO -bb",
+                "app.py",
+            ),
             ("-Im mod -u", "-I", "-m mod -u"),
             ("-um mod", "-u", "-m mod"),
             ("-mmod x", "", "-m mod x"),
             ("-uc code x", "-u", "-c code x"),
-            ("--check-hash-based-pycs always -m mod", "--check-hash-based-pycs always", "-m mod"),
+            (
+                "--check-hash-based-pycs always -m mod",
+                "--check-hash-based-pycs always",
+                "-m mod",
+            ),
             ("--watch -m --watch=-m -- -c", "--watch -m --watch=-m", "-c"),
             ("-", "", "-"),
             ("-m", "", "-m"),
@@ -529,7 +621,6 @@ class LaunchTest(ProgramTest):
         program.expect("COLOUR is green")
 
 
-
 pause = time.sleep  # between two saves, the spacing of which is what is tested
 
 FUZZED = """
@@ -581,7 +672,9 @@ class Typist:
         self.values[name] = f"{self.count:05}"
         padding = self.random.choice(("", "", "", f"  # {'x' * (self.count % 7)}"))
         self.texts[name] = re.sub(
-            'VALUE = "[0-9]{5}".*', f'VALUE = "{self.count:05}"{padding}', self.texts[name]
+            'VALUE = "[0-9]{5}".*',
+            f'VALUE = "{self.count:05}"{padding}',
+            self.texts[name],
         )
         return self.program.path(name), self.texts[name]
 
@@ -687,7 +780,7 @@ class FuzzTest(ProgramTest):
                     saves = "\n".join(map(str, typist.log[max(0, began - 8) :]))
                     self.fail(
                         f"{self.running(program)} runs, {expected} is on disk\n"
-                        f"{saves}\n{program.output[max(0, mark - 3000):]}"
+                        f"{saves}\n{program.output[max(0, mark - 3000) :]}"
                     )
             if failures > 20 or program.process.poll() is not None:
                 break
@@ -715,7 +808,11 @@ IDLE = """
 
 def app(text):
     """Return a program that does this, says that it is up, and idles."""
-    return textwrap.dedent(text) + "\nprint('up', flush=True)\nimport time\n" + textwrap.dedent(IDLE)
+    return (
+        textwrap.dedent(text)
+        + "\nprint('up', flush=True)\nimport time\n"
+        + textwrap.dedent(IDLE)
+    )
 
 
 class QuietTest(ProgramTest):
@@ -749,12 +846,18 @@ class NothingMissedTest(QuietTest):
             ("wrapped", [NAME + ".py", "app.py"], {"start": "", "late": ""}),
             ("wrapped -m", [NAME + ".py", "-m", "app"], {"start": "", "late": ""}),
             ("start first", ["app.py"], {"start": begin, "late": ""}),
-            ("import first", ["app.py"], {"start": f"import {NAME}", "late": f"{NAME}.start()"}),
+            (
+                "import first",
+                ["app.py"],
+                {"start": f"import {NAME}", "late": f"{NAME}.start()"},
+            ),
             ("start last", ["app.py"], {"start": "", "late": begin}),
         ):
             with self.subTest(case):
                 program = self.program(own="VALUE = 1")
-                program.write("app.py", textwrap.dedent(text).format(edit=edit, **parts))
+                program.write(
+                    "app.py", textwrap.dedent(text).format(edit=edit, **parts)
+                )
                 program.run(*words)
                 program.expect("loaded 1")
                 program.expect("own.py changed, restarting")
@@ -788,21 +891,41 @@ class NothingMissedTest(QuietTest):
             while True:
                 time.sleep(60)
         """
-        for words in (["app.py"], [NAME + ".py", "app.py"], [NAME + ".py", "-m", "app"], ["-m", "app"]):
+        for words in (
+            ["app.py"],
+            [NAME + ".py", "app.py"],
+            [NAME + ".py", "-m", "app"],
+            ["-m", "app"],
+        ):
             with self.subTest(words):
                 program = self.program(app=text)
                 program.run(*words).expect("up 2")
 
     def test_the_program_itself_is_watched_however_it_is_named(self):
-        for words in (["app.py"], ["-m", "app"], ["-m", "pkg.tool"], ["-m", "pkg"], ["pkg"], ["app.zip"], ["./x/../app.py"]):
+        for words in (
+            ["app.py"],
+            ["-m", "app"],
+            ["-m", "pkg.tool"],
+            ["-m", "pkg"],
+            ["pkg"],
+            ["app.zip"],
+            ["./x/../app.py"],
+        ):
             for start in ("", f"import {NAME}; {NAME}.start();"):
                 with self.subTest(words, start=start):
-                    text = start + "import time; print('up', {}, flush=True); time.sleep(60)"
+                    text = (
+                        start
+                        + "import time; print('up', {}, flush=True); time.sleep(60)"
+                    )
                     names = ["app.py", "pkg/tool.py", "pkg/__main__.py"]
                     files = {name[:-3]: text.format(1) for name in names}
                     program = self.program(**files, **{"pkg/__init__": "", "x/y": ""})
                     self.zip(program, "app.zip", {"__main__.py": files["app"]})
-                    program.run(*([] if start else [NAME + ".py"]), *words, env=clean_environment(PYTHONPATH=program.directory))
+                    program.run(
+                        *([] if start else [NAME + ".py"]),
+                        *words,
+                        env=clean_environment(PYTHONPATH=program.directory),
+                    )
                     program.expect("up 1")
                     for name in names:
                         program.write(name, text.format(2))
@@ -836,7 +959,12 @@ class NothingMissedTest(QuietTest):
                 os.mkdir(program.path("app", "other"))
                 os.mkdir(program.path("app", "lib"))
                 os.symlink("lib", program.path("app", "link"))
-                where = {"": "app/", "..": "", "other/../lib": "app/lib/", "link": "app/lib/"}[path]
+                where = {
+                    "": "app/",
+                    "..": "",
+                    "other/../lib": "app/lib/",
+                    "link": "app/lib/",
+                }[path]
                 program.write(where + "late.py", "VALUE = 1")
                 program.wrap("app/app.py").expect("up")
                 program.expect("late 1")
@@ -883,8 +1011,12 @@ class NothingMissedTest(QuietTest):
         program.wrap("app.py").expect("late 1")
         program.expect("late 2")
 
-    def test_a_second_save_of_equal_size_within_the_second_is_not_run_as_the_first(self):
-        program = self.program(app=app("import own; print('value', own.VALUE)"), own="VALUE = 0")
+    def test_a_second_save_of_equal_size_within_the_second_is_not_run_as_the_first(
+        self,
+    ):
+        program = self.program(
+            app=app("import own; print('value', own.VALUE)"), own="VALUE = 0"
+        )
         program.wrap("app.py").expect("value 0")
         for value in range(1, 7):
             path = program.path("own.py")
@@ -893,11 +1025,15 @@ class NothingMissedTest(QuietTest):
             os.utime(path, ns=(10**18 + value,) * 2)
             program.expect(f"value {value}")
 
-    def test_a_save_with_the_mtime_second_of_the_cached_bytecode_during_the_restart(self):
+    def test_a_save_with_the_mtime_second_of_the_cached_bytecode_during_the_restart(
+        self,
+    ):
         program = self.program(own="VALUE = 1")
         own = program.path("own.py")
         os.utime(own, ns=(10**18 + 1,) * 2)
-        program.write("app.py", """
+        program.write(
+            "app.py",
+            """
             import time, os, own
             print("value", own.VALUE, flush=True)
             try:
@@ -911,7 +1047,8 @@ class NothingMissedTest(QuietTest):
                         os.setpgid(0, 0)
                         while b"other" not in open(f"/proc/{os.getppid()}/environ", "rb").read():
                             pass
-        """)
+        """,
+        )
         # The next run begins with a pause; meanwhile own.py is saved.
         text = """
             import os, time
@@ -941,7 +1078,11 @@ class OwnWritesTest(QuietTest):
     """What the program writes is no change."""
 
     def test_a_module_that_the_program_writes_before_importing_it(self):
-        for start, words in (("", [NAME + ".py", "app.py"]), (f"import {NAME}; {NAME}.start()", ["app.py"]), (f"import {NAME}", ["app.py"])):
+        for start, words in (
+            ("", [NAME + ".py", "app.py"]),
+            (f"import {NAME}; {NAME}.start()", ["app.py"]),
+            (f"import {NAME}", ["app.py"]),
+        ):
             for end in ("", f"import {NAME}; {NAME}.start()"):
                 with self.subTest(start, end=end):
                     program = self.program(
@@ -1001,21 +1142,31 @@ class OwnWritesTest(QuietTest):
                 program.expect("start 1")
                 program.expect("start 2")
                 program.expect("start 3")
-                program.expect(f"autoreload: {written} changed after each of the last 3 starts, ignored until another file changes")
+                program.expect(
+                    f"autoreload: {written} changed after each of the last 3 starts, ignored until another file changes"
+                )
                 pause(1)
                 self.assertNotIn("start 4", program.output)
                 program.write("sentinel.py", "1")
                 program.expect("sentinel.py changed")
                 program.expect("start 4")
 
-    def test_what_the_program_has_others_rewrite_at_each_start_does_not_loop_either(self):
+    def test_what_the_program_has_others_rewrite_at_each_start_does_not_loop_either(
+        self,
+    ):
         for case, work in (
-            ("subprocess", "subprocess.run([sys.executable, '-c', 'open(\\'own.py\\', \\'w\\').write(chr(35))'])"),
+            (
+                "subprocess",
+                "subprocess.run([sys.executable, '-c', 'open(\\'own.py\\', \\'w\\').write(chr(35))'])",
+            ),
             ("utime", "os.utime('own.py')"),
             ("copy", "shutil.copy('own.py', 'copy'); shutil.copy('copy', 'own.py')"),
             ("move", "shutil.copy('own.py', 'copy'); os.replace('copy', 'own.py')"),
             ("pathlib", "pathlib.Path('own.py').write_text('#')"),
-            ("directory descriptor", "os.close(os.open('own.py', os.O_RDWR | os.O_TRUNC, dir_fd=os.open('.', 0)))"),
+            (
+                "directory descriptor",
+                "os.close(os.open('own.py', os.O_RDWR | os.O_TRUNC, dir_fd=os.open('.', 0)))",
+            ),
         ):
             with self.subTest(case):
                 program = self.program(
@@ -1026,13 +1177,22 @@ class OwnWritesTest(QuietTest):
                     own="#",
                 )
                 program.wrap("--check-time", "100", "app.py")
-                program.expect("own.py changed after each of the last 3 starts, ignored")
+                program.expect(
+                    "own.py changed after each of the last 3 starts, ignored"
+                )
 
 
 class RecoveryTest(ProgramTest):
     """A failure is mended wherever it can be."""
 
-    def check(self, files, mend, *, words=(NAME + ".py", "--until-success", "app.py"), failed="waiting for a change"):
+    def check(
+        self,
+        files,
+        mend,
+        *,
+        words=(NAME + ".py", "--until-success", "app.py"),
+        failed="waiting for a change",
+    ):
         program = self.program(**files)
         program.run(*words).expect(failed)
         mend(program)
@@ -1046,20 +1206,99 @@ class RecoveryTest(ProgramTest):
             return lambda program: program.write(name, text)
 
         for case, files, mend in (
-            ("missing module", {"app": "import a.b; " + print_, "a/__init__": "", "a/b": "import missing"}, write("missing.py")),
-            ("missing module in a package", {"app": "import a.b; " + print_, "a/__init__": ""}, write("a/b.py")),
-            ("missing package", {"app": "import a.b; " + print_}, lambda p: (p.write("a/__init__.py", ""), p.write("a/b.py", ""))),
-            ("missing subpackage", {"app": "import a.b.c; " + print_, "a/__init__": ""}, write("a/b/c.py")),
-            ("syntax error three imports deep", {"app": "import a; " + print_, "a": "import b", "b": "import c", "c": "def"}, write("c.py", "def f(): 0")),
-            ("missing name", {"app": "import a; " + print_, "a": "from b import c", "b": ""}, write("b.py", "c = 1")),
-            ("missing data file", {"app": "open('data/x.txt'); " + print_}, write("data/x.txt")),
-            ("cause", {"app": "try: open('x.txt')\nexcept OSError as e: raise ValueError from e\n" + print_}, write("x.txt")),
-            ("context", {"app": "try: open('x.txt')\nexcept OSError: 1/0\n" + print_}, write("x.txt")),
-            ("group", {"app": "try: open('x.txt')\nexcept OSError as e: raise ExceptionGroup('', [e])\n" + print_}, write("x.txt")),
-            ("exec'd file", {"app": "exec(compile(open('conf').read(), 'conf', 'exec')); " + print_, "conf": ""}, write("conf", "1")),
-            ("null bytes", {"app": "import a; " + print_, "a": "\0"}, write("a.py", "1")),
-            ("bad encoding", {"app": "import a; " + print_, "a": "# coding: nonsense"}, write("a.py", "1")),
-            ("removed module", {"app": "import os.path\nassert not os.path.exists('a.py')\n" + print_, "a": ""}, lambda p: os.remove(p.path("a.py"))),
+            (
+                "missing module",
+                {
+                    "app": "import a.b; " + print_,
+                    "a/__init__": "",
+                    "a/b": "import missing",
+                },
+                write("missing.py"),
+            ),
+            (
+                "missing module in a package",
+                {"app": "import a.b; " + print_, "a/__init__": ""},
+                write("a/b.py"),
+            ),
+            (
+                "missing package",
+                {"app": "import a.b; " + print_},
+                lambda p: (p.write("a/__init__.py", ""), p.write("a/b.py", "")),
+            ),
+            (
+                "missing subpackage",
+                {"app": "import a.b.c; " + print_, "a/__init__": ""},
+                write("a/b/c.py"),
+            ),
+            (
+                "syntax error three imports deep",
+                {
+                    "app": "import a; " + print_,
+                    "a": "import b",
+                    "b": "import c",
+                    "c": "def",
+                },
+                write("c.py", "def f(): 0"),
+            ),
+            (
+                "missing name",
+                {"app": "import a; " + print_, "a": "from b import c", "b": ""},
+                write("b.py", "c = 1"),
+            ),
+            (
+                "missing data file",
+                {"app": "open('data/x.txt'); " + print_},
+                write("data/x.txt"),
+            ),
+            (
+                "cause",
+                {
+                    "app": "try: open('x.txt')\nexcept OSError as e: raise ValueError from e\n"
+                    + print_
+                },
+                write("x.txt"),
+            ),
+            (
+                "context",
+                {"app": "try: open('x.txt')\nexcept OSError: 1/0\n" + print_},
+                write("x.txt"),
+            ),
+            (
+                "group",
+                {
+                    "app": "try: open('x.txt')\nexcept OSError as e: raise ExceptionGroup('', [e])\n"
+                    + print_
+                },
+                write("x.txt"),
+            ),
+            (
+                "exec'd file",
+                {
+                    "app": "exec(compile(open('conf').read(), 'conf', 'exec')); "
+                    + print_,
+                    "conf": "",
+                },
+                write("conf", "1"),
+            ),
+            (
+                "null bytes",
+                {"app": "import a; " + print_, "a": "\0"},
+                write("a.py", "1"),
+            ),
+            (
+                "bad encoding",
+                {"app": "import a; " + print_, "a": "# coding: nonsense"},
+                write("a.py", "1"),
+            ),
+            (
+                "removed module",
+                {
+                    "app": "import os.path\nassert not os.path.exists('a.py')\n"
+                    + print_,
+                    "a": "",
+                },
+                lambda p: os.remove(p.path("a.py")),
+            ),
         ):
             with self.subTest(case):
                 if case == "exec'd file":
@@ -1078,20 +1317,34 @@ class RecoveryTest(ProgramTest):
             print("repaired", flush=True)
         """
         for fail in ("import c", "open('c.py').close()"):
-            for start in ("import os, time", f"import os, time, {NAME}; {NAME}.start()"):
+            for start in (
+                "import os, time",
+                f"import os, time, {NAME}; {NAME}.start()",
+            ):
                 with self.subTest(fail, start=start):
-                    program = self.program(app=start + "\n" + textwrap.dedent(slow).format(fail=fail))
-                    program.run(*(["app.py"] if NAME in start else [NAME + ".py", "app.py"])).expect("failing")
+                    program = self.program(
+                        app=start + "\n" + textwrap.dedent(slow).format(fail=fail)
+                    )
+                    program.run(
+                        *(["app.py"] if NAME in start else [NAME + ".py", "app.py"])
+                    ).expect("failing")
                     program.write("c.py", "")
                     program.expect("repaired")
 
     def test_a_test_file_that_the_runner_failed_to_collect(self):
         good = "import unittest\nclass T(unittest.TestCase):\n    def test(self): print('repaired', flush=True)\n"
-        for words in (("-m", "unittest"), ("-m", "unittest", "discover", "-s", "tests")):
+        for words in (
+            ("-m", "unittest"),
+            ("-m", "unittest", "discover", "-s", "tests"),
+        ):
             for bad in ("import missing_thing", "def", "1 / 0"):
                 with self.subTest(words, bad=bad):
                     self.check(
-                        {"tests/__init__": "", "tests/test_x": bad, "test_y": good.replace("repaired", "other")},
+                        {
+                            "tests/__init__": "",
+                            "tests/test_x": bad,
+                            "test_y": good.replace("repaired", "other"),
+                        },
                         lambda program: program.write("tests/test_x.py", good),
                         words=(NAME + ".py", *words),
                     )
@@ -1122,7 +1375,11 @@ class WatchTest(QuietTest):
 
     def story(self, watched, *steps, before=lambda program: None):
         """Restart after each step, naming what it says."""
-        program = self.program(app=app(f"import {NAME}; {NAME}.start(check_time=100); {NAME}.watch({watched!r})"))
+        program = self.program(
+            app=app(
+                f"import {NAME}; {NAME}.start(check_time=100); {NAME}.watch({watched!r})"
+            )
+        )
         before(program)
         program.run("app.py").expect("up")
         for step, named in steps:
@@ -1141,9 +1398,18 @@ class WatchTest(QuietTest):
             (write("data/new.txt"), "data/new.txt"),
             (write("data/sub/deep/x.txt"), "data/sub/deep/x.txt"),
             (write("data/sub/deep/x.txt"), "data/sub/deep/x.txt"),
-            (lambda p: os.rename(p.path("data/new.txt"), p.path("data/other.txt")), "data/(new|other).txt"),
+            (
+                lambda p: os.rename(p.path("data/new.txt"), p.path("data/other.txt")),
+                "data/(new|other).txt",
+            ),
             (lambda p: os.remove(p.path("data/sub/deep/x.txt")), "data/sub/deep/x.txt"),
-            (lambda p: os.rename(p.path("data/sub"), p.path("data/sub2")) or p.write("data/sub2/y.txt", ""), "data/sub2/y.txt"),
+            (
+                lambda p: (
+                    os.rename(p.path("data/sub"), p.path("data/sub2"))
+                    or p.write("data/sub2/y.txt", "")
+                ),
+                "data/sub2/y.txt",
+            ),
             (lambda p: os.rename(p.path("data"), p.path("away")), "data"),
             (lambda p: os.rename(p.path("away"), p.path("data")), "data"),
             (write("data/other.txt"), "data/other.txt"),
@@ -1175,11 +1441,29 @@ class WatchTest(QuietTest):
         program.expect("autoreload: data/c.html changed, restarting")
 
     def test_a_file_with_the_characters_of_a_glob(self):
-        self.story("a[1].txt", (lambda p: p.write("a[1].txt", "2"), re.escape("a[1].txt")), before=lambda p: p.write("a[1].txt", "1"))
+        self.story(
+            "a[1].txt",
+            (lambda p: p.write("a[1].txt", "2"), re.escape("a[1].txt")),
+            before=lambda p: p.write("a[1].txt", "1"),
+        )
 
     def test_what_a_directory_watch_skips(self):
-        names = (".hidden/x", ".hidden.txt", "__pycache__/x.pyc", "node_modules/a/x.js", "x.txt~", ".x.txt.swp", "#x.txt#", "4913", "x.tmp", "venv/lib/x.py", ".git/index")
-        program = self.program(app=app("import sentinel"), sentinel="", **{"data/venv/pyvenv": ""})
+        names = (
+            ".hidden/x",
+            ".hidden.txt",
+            "__pycache__/x.pyc",
+            "node_modules/a/x.js",
+            "x.txt~",
+            ".x.txt.swp",
+            "#x.txt#",
+            "4913",
+            "x.tmp",
+            "venv/lib/x.py",
+            ".git/index",
+        )
+        program = self.program(
+            app=app("import sentinel"), sentinel="", **{"data/venv/pyvenv": ""}
+        )
         program.write("data/venv/pyvenv.cfg", "")
         program.wrap("--watch", "data", "--check-time", "100", "app.py").expect("up")
         for name in names:
@@ -1192,15 +1476,25 @@ class WatchTest(QuietTest):
             os.symlink("two", program.path("new"))
             os.replace(program.path("new"), program.path("current"))
 
-        for watched, named in (("current", "current.*"), ("current/x.txt", "current/x.txt"), ("current/*.txt", "current/x.txt")):
+        for watched, named in (
+            ("current", "current.*"),
+            ("current/x.txt", "current/x.txt"),
+            ("current/*.txt", "current/x.txt"),
+        ):
             with self.subTest(watched):
+
                 def before(program):
                     for name in ("one", "two"):
                         program.write(name + "/x.txt", name)
                         os.utime(program.path(name, "x.txt"), (10**9, 10**9))
                     os.symlink("one", program.path("current"))
 
-                self.story(watched, (swap, named), (lambda p: p.write("two/x.txt", "two again"), "current/x.txt"), before=before)
+                self.story(
+                    watched,
+                    (swap, named),
+                    (lambda p: p.write("two/x.txt", "two again"), "current/x.txt"),
+                    before=before,
+                )
 
     def test_a_module_behind_a_link_that_is_swapped(self):
         program = self.program(
@@ -1224,10 +1518,12 @@ class WatchTest(QuietTest):
         program.expect("up 2")
 
     def test_a_zip_that_is_rewritten(self):
-        program = self.program(app=app("""
+        program = self.program(
+            app=app("""
             import sys, time; sys.path.insert(0, 'lib.zip'); import own; print('own', own.VALUE)
             time.sleep(0.5)  # until the zip has been looked at
-        """))
+        """)
+        )
         for value in (1, 2, 3):
             with zipfile.ZipFile(program.path("lib.zip"), "w") as archive:
                 archive.writestr("own.py", f"VALUE = {value}")
@@ -1239,7 +1535,15 @@ class WatchTest(QuietTest):
             program.expect("up")
 
     def test_what_is_ignored(self):
-        for pattern, before in (("own.py", True), ("own.py", False), ("*/own.py", False), ("{dir}/own.py", False), ("pkg", False), ("pkg", True), ("pkg/*", True)):
+        for pattern, before in (
+            ("own.py", True),
+            ("own.py", False),
+            ("*/own.py", False),
+            ("{dir}/own.py", False),
+            ("pkg", False),
+            ("pkg", True),
+            ("pkg/*", True),
+        ):
             with self.subTest(pattern, before=before):
                 ignore = f"{NAME}.ignore({pattern!r}.replace('{{dir}}', os.getcwd()))"
                 program = self.program(
@@ -1250,7 +1554,9 @@ class WatchTest(QuietTest):
                         import own, pkg.one, sentinel
                         {"" if before else ignore}
                     """),
-                    own="", sentinel="", **{"pkg/__init__": "", "pkg/one": ""},
+                    own="",
+                    sentinel="",
+                    **{"pkg/__init__": "", "pkg/one": ""},
                 )
                 program.run("app.py").expect("up")
                 program.write("own.py" if "own" in pattern else "pkg/one.py", "1")
@@ -1280,7 +1586,8 @@ class SurvivalTest(QuietTest):
 
     def test_odd_things_in_sys_modules(self):
         program = self.program(
-            app=app("""
+            app=app(
+                """
                 import sys, types, importlib.util
                 class Raising(types.ModuleType):
                     def __getattr__(self, name): print("touched", name, flush=True); raise RuntimeError(name)
@@ -1310,7 +1617,8 @@ class SurvivalTest(QuietTest):
                     spec.loader.exec_module(result)
                 lazy("slow")
                 import sentinel
-            """.replace("\\\\", "\\")),
+            """.replace("\\\\", "\\")
+            ),
             sentinel="",
             slow="print('touched the lazy module', flush=True)",
         )
@@ -1346,12 +1654,20 @@ class SurvivalTest(QuietTest):
         os.symlink("..", program.path("data", "loop"))
         os.symlink("self", program.path("data", "self"))
         os.mkfifo(program.path("data", "fifo.py"))
-        odd = [b"surrogate-\xff.py", b"line\nfeed.py", b"-rf.py", b"\x1b[31m.py", b"a[b].py"]
+        odd = [
+            b"surrogate-\xff.py",
+            b"line\nfeed.py",
+            b"-rf.py",
+            b"\x1b[31m.py",
+            b"a[b].py",
+        ]
         for name in odd:
             open(os.path.join(os.fsencode(program.path("data")), name), "w").close()
         program.wrap("--watch", "data", "--check-time", "100", "app.py").expect("up")
         for name in odd:
-            with open(os.path.join(os.fsencode(program.path("data")), name), "w") as file:
+            with open(
+                os.path.join(os.fsencode(program.path("data")), name), "w"
+            ) as file:
                 file.write("1")
             program.expect("autoreload: data/.* changed, restarting$")
             program.expect("up")
@@ -1372,6 +1688,1630 @@ class SurvivalTest(QuietTest):
         program.expect("sentinel.py changed")
         program.expect("up")
         self.assertNotIn("unexpected", program.output)
+
+
+# A program begins with this: `up N` is the line by which a test knows that it runs.
+BEGIN = """\
+import os, signal, sys, time
+import autoreload, helper
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+"""
+UP = 'say("up", autoreload.restarts)\n'
+SLEEP = UP + "time.sleep(60)\n"
+START = "autoreload.start(100, grace=1)\n"
+
+
+def code(*parts):
+    return "".join(textwrap.dedent(part) for part in parts)
+
+
+def session(sid):
+    """Return the processes of a session, with the letter of their state."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                words = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[3]) == sid:
+            found[int(pid)] = words[0]
+    return found
+
+
+def become(condition):
+    """Look until a condition is true, or for too long."""
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:
+        select.select([], [], [], 0.01)
+    return condition()
+
+
+@unittest.skipUnless(sys.platform == "linux", "needs /proc and a pty")
+class Story(ProgramTest):
+    """Programs that restart by an edit of helper.py."""
+
+    def start(self, *parts, begin=START, wrap=None, run=True, **files):
+        program = self.program(
+            app=code(BEGIN, begin, *parts), helper="VALUE = 0", **files
+        )
+        program.value = 0
+        if not run:
+            return program
+        if wrap is None:
+            program.run("app.py")
+        else:
+            program.wrap("--check-time", "100", "--grace", "1", *wrap, "app.py")
+        program.expect("up 0")
+        return program
+
+    def edit(self, program, up=True):
+        program.value += 1
+        program.write("helper.py", f"VALUE = {program.value}")
+        program.expect("helper.py changed, restarting")
+        if up:
+            program.expect(f"up {program.value}$")
+
+    def assertQuiet(self, program, *more):
+        for text in ("Traceback", "unexpected", "Exception ignored", *more):
+            self.assertNotIn(text, program.output)
+
+    def assertOnly(self, program, pids):
+        """Assert that these are all the processes there are."""
+        pids = {program.process.pid, *map(int, pids)}
+        become(lambda: session(program.process.pid).keys() <= pids)
+        self.assertEqual(session(program.process.pid).keys(), pids, program.output)
+
+
+# --- hooks ------------------------------------------------------------------------------
+
+
+LOOP = """
+    import asyncio, threading
+    async def main():
+        {start}
+        say("up", autoreload.restarts)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            say("cancelled")
+"""
+
+
+class HookTest(Story):
+    def test_hooks_run_in_order_on_a_thread_when_there_is_no_loop(self):
+        program = self.start(
+            """
+            import threading
+            @autoreload.add_reload_hook
+            def one():
+                say("one", threading.current_thread() is threading.main_thread())
+            @autoreload.add_reload_hook
+            async def two():
+                import asyncio
+                await asyncio.sleep(0.01)
+                say("two", threading.current_thread() is threading.main_thread())
+            try:
+                say("up", autoreload.restarts)
+                time.sleep(60)
+            finally:
+                say("bye")
+            """
+        )
+        self.edit(program, up=False)
+        for line in ("^one False", "^two False", "^bye", "up 1"):
+            program.expect(line)
+        self.assertQuiet(program)
+
+    def test_hooks_run_on_the_asyncio_loop_that_is_given_or_adopted(self):
+        for start in (
+            "autoreload.start(None, 100)",
+            "autoreload.start(asyncio.get_running_loop(), 100)",
+        ):
+            for wrap in (None, ()):
+                with self.subTest(start, wrap=wrap):
+                    program = self.start(
+                        LOOP.format(start=start),
+                        """
+                        @autoreload.add_reload_hook
+                        def one():
+                            asyncio.get_running_loop()
+                            say("one", threading.current_thread() is threading.main_thread())
+                        @autoreload.add_reload_hook
+                        async def two():
+                            await asyncio.sleep(0.01)
+                            say("two", threading.current_thread() is threading.main_thread())
+                        asyncio.run(main())
+                        """,
+                        begin="",
+                        wrap=wrap,
+                    )
+                    self.edit(program, up=False)
+                    for line in ("^one True", "^two True", "^cancelled", "up 1"):
+                        program.expect(line)
+                    self.assertQuiet(program)
+
+    def test_hooks_run_where_a_bare_callable_schedules_them(self):
+        program = self.start(
+            """
+            import queue, threading
+            tasks = queue.Queue()
+            autoreload.start(tasks.put, 100)
+            @autoreload.add_reload_hook
+            def one():
+                say("one", threading.current_thread() is threading.main_thread())
+            @autoreload.add_reload_hook
+            async def two():
+                import asyncio
+                await asyncio.sleep(0.01)
+                say("two", threading.current_thread() is threading.main_thread())
+            say("up", autoreload.restarts)
+            while True:
+                tasks.get()()
+            """,
+            begin="",
+        )
+        self.edit(program, up=False)
+        for line in ("^one True", "^two True", "up 1"):
+            program.expect(line)
+        self.assertQuiet(program)
+
+    def test_a_bare_callable_may_be_that_of_a_running_loop(self):
+        program = self.start(
+            LOOP.format(
+                start="autoreload.start(asyncio.get_running_loop().call_soon_threadsafe, 100)"
+            ),
+            """
+            @autoreload.add_reload_hook
+            async def two():
+                await asyncio.sleep(0.01)
+                say("two", threading.current_thread() is threading.main_thread())
+            asyncio.run(main())
+            """,
+            begin="",
+        )
+        self.edit(program, up=False)
+        for line in ("^two True", "up 1"):
+            program.expect(line)
+        self.assertQuiet(program)
+
+    def test_a_bare_callable_that_fails_does_not_stop_the_restart(self):
+        program = self.start(
+            """
+            def schedule(fn):
+                raise ValueError("no loop any more")
+            autoreload.start(schedule, 100, grace=0.5)
+            autoreload.add_reload_hook(lambda: say("hook"))
+            """,
+            SLEEP,
+            begin="",
+        )
+        self.edit(program)
+
+    def test_hooks_run_after_the_loop_has_ended(self):
+        for hook in ("def hook(): say('hook')", "async def hook(): say('hook')"):
+            with self.subTest(hook):
+                program = self.start(
+                    "import asyncio\n",
+                    "async def main(): autoreload.start(None, 100, grace=1)\n",
+                    "@autoreload.add_reload_hook\n" + hook + "\n",
+                    "asyncio.run(main())\n",
+                    UP,
+                    "autoreload.wait()\n",
+                    begin="",
+                )
+                self.edit(program, up=False)
+                program.expect("^hook")
+                program.expect("up 1")
+                self.assertQuiet(program, "not done", "never awaited")
+
+    def test_failing_and_hanging_hooks_do_not_stop_the_restart(self):
+        program = self.start(
+            """
+            autoreload.start(None, 100, grace=0.3)
+            @autoreload.add_reload_hook
+            def failing(): 1 / 0
+            @autoreload.add_reload_hook
+            async def failing_later(): 1 / 0
+            @autoreload.add_reload_hook
+            def leaving(): sys.exit(3)
+            @autoreload.add_reload_hook
+            async def leaving_later(): sys.exit(3)
+            @autoreload.add_reload_hook
+            def nonsense(): return 42
+            autoreload.add_reload_hook(print)
+            @autoreload.add_reload_hook
+            class Odd:
+                __await__ = 3
+            @autoreload.add_reload_hook
+            def hanging(): time.sleep(60)
+            @autoreload.add_reload_hook
+            async def hanging_later():
+                import asyncio
+                await asyncio.sleep(60)
+            """,
+            SLEEP,
+            begin="",
+        )
+        self.edit(program, up=False)
+        for line in (
+            "ZeroDivisionError",
+            "autoreload: hook failing failed, restarting all the same",
+            "ZeroDivisionError",
+            "autoreload: hook failing_later failed, restarting all the same",
+            "hook leaving",
+            "hook leaving_later",
+            "hook Odd failed",
+            "hook hanging is not done after 0.3 s, restarting all the same",
+            "up 1",
+        ):
+            program.expect(line)
+
+    def test_all_hooks_together_have_the_grace_period(self):
+        program = self.start(
+            """
+            autoreload.start(None, 100, grace=1)
+            for _ in range(10):
+                autoreload.add_reload_hook(lambda: time.sleep(60))
+            """,
+            SLEEP,
+            begin="",
+        )
+        begun = time.monotonic()
+        self.edit(program)
+        self.assertLess(time.monotonic() - begun, 5)
+
+    def test_failing_hooks_on_a_loop_do_not_end_the_program_otherwise(self):
+        for way in (
+            "1 / 0",
+            "sys.exit(3)",
+            "raise KeyboardInterrupt",
+            "raise asyncio.CancelledError",
+            "await asyncio.sleep(60)",
+            "time.sleep(60)",
+        ):
+            with self.subTest(way):
+                program = self.start(
+                    LOOP.format(start="autoreload.start(None, 100, grace=0.5)"),
+                    f"""
+                    @autoreload.add_reload_hook
+                    async def hook(): {way}
+                    asyncio.run(main())
+                    """,
+                    begin="",
+                )
+                self.edit(program)
+                self.edit(program)
+
+    def test_an_object_of_no_known_kind_is_told_what_is_accepted(self):
+        with self.assertRaisesRegex(
+            TypeError,
+            "asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token, a function",
+        ):
+            autoreload.start(object())
+
+
+# --- the interrupt ------------------------------------------------------------------------
+
+
+class InterruptTest(Story):
+    def test_clean_up_happens_before_the_restart(self):
+        program = self.start(
+            """
+            import atexit, contextlib
+            atexit.register(say, "atexit")
+            @contextlib.contextmanager
+            def context():
+                try:
+                    yield
+                finally:
+                    say("with")
+            try:
+                with context():
+                    say("up", autoreload.restarts)
+                    time.sleep(60)
+            finally:
+                say("finally")
+            """
+        )
+        for _ in range(3):
+            self.edit(program, up=False)
+            for line in ("with", "finally", "atexit"):
+                program.expect("^" + line)
+            program.expect("up")
+        self.assertEqual(program.stop(), 130)
+
+    def test_a_stuck_main_thread_is_named_and_left_behind(self):
+        program = self.start(
+            """
+            import atexit
+            atexit.register(say, "atexit")
+            say("up", autoreload.restarts)
+            while True:
+                try:
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    pass
+            """
+        )
+        self.edit(program, up=False)
+        line = program.expect(
+            r"autoreload: main thread is at app.py:(\d+) after 1 s, restarting anyway"
+        )[1]
+        self.assertIn(int(line), (10, 11, 12, 13))
+        program.expect("atexit")
+        program.expect("up 1")
+
+    def test_ctrl_c_while_a_stuck_main_thread_is_waited_for_ends_it(self):
+        program = self.start(
+            """
+            autoreload.start(100, grace=3)
+            say("up", autoreload.restarts)
+            while True:
+                try:
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    say("no")
+            """,
+            begin="",
+        )
+        self.edit(program, up=False)
+        program.expect("^no")
+        self.assertEqual(program.stop(), 130)
+        self.assertNotIn("up 1", program.output)
+
+    def test_a_non_daemon_thread_does_not_hold_the_restart(self):
+        program = self.start(
+            "import threading\nthreading.Thread(target=time.sleep, args=[60]).start()\n",
+            SLEEP,
+        )
+        self.edit(program, up=False)
+        program.expect("main thread is at .* after 1 s")
+        program.expect("up 1")
+        self.assertQuiet(program)
+
+    def test_an_ignored_interrupt_does_not_hold_the_restart(self):
+        for name in ("SIG_IGN", "SIG_DFL"):
+            with self.subTest(name):
+                program = self.start(
+                    f"signal.signal(signal.SIGINT, signal.{name})\n", SLEEP
+                )
+                self.edit(program)
+                self.edit(program)
+
+    def test_a_background_job_keeps_ignoring_the_interrupt(self):
+        for wrap in (None, ()):
+            with self.subTest(wrap=wrap):
+                program = self.start(
+                    "say('ignored', signal.getsignal(signal.SIGINT) == signal.SIG_IGN)\n",
+                    SLEEP,
+                    run=False,
+                )
+                line = (
+                    [NAME + ".py", "--check-time", "100", "app.py"]
+                    if wrap == ()
+                    else ["app.py"]
+                )
+                program.run(
+                    *line,
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+                )
+                for _ in range(3):
+                    program.expect("ignored True")
+                    program.expect("up")
+                    self.edit(program, up=False)
+
+
+# --- listen -------------------------------------------------------------------------------
+
+
+LISTENER = """
+    s = autoreload.listen({address})
+    say("socket", os.fstat(s.fileno()).st_ino, s.getsockname())
+"""
+
+
+class ListenTest(Story):
+    def test_the_same_address_gives_the_same_socket(self):
+        for address in (
+            '("127.0.0.1", 0)',
+            '("::1", 0)',
+            '("", 0)',
+            '("localhost", 0)',
+            '"s.sock"',
+            '__import__("pathlib").Path("s.sock")',
+        ):
+            for begin in (START, ""):
+                with self.subTest(address, begin=begin):
+                    program = self.start(
+                        begin, LISTENER.format(address=address), SLEEP, run=False
+                    )
+                    program.run("app.py") if begin else program.wrap(
+                        "--check-time", "100", "app.py"
+                    )
+                    inode = program.expect(r"socket (\d+)")[1]
+                    program.expect("up 0")
+                    for _ in range(3):
+                        self.edit(program, up=False)
+                        self.assertEqual(program.expect(r"socket (\d+)")[1], inode)
+                        program.expect("up")
+                    self.assertQuiet(program)
+
+    def test_asked_twice_it_is_one_socket_and_closing_is_the_program_s_own_affair(self):
+        program = self.start(
+            """
+            inodes = []
+            for _ in range(3):
+                with autoreload.listen(("127.0.0.1", 0)) as s:
+                    s.settimeout(1)
+                    inodes.append(os.fstat(s.fileno()).st_ino)
+            say("inodes", len(set(inodes)), s.getblocking())
+            with autoreload.listen(("127.0.0.1", 0)) as s:
+                say("inodes", len({*inodes, os.fstat(s.fileno()).st_ino}), s.getblocking())
+            """,
+            SLEEP,
+        )
+        self.assertIn("inodes 1 True", program.output.replace("False", "True"))
+        self.edit(program)
+        self.assertQuiet(program)
+
+    def test_children_do_not_inherit_it(self):
+        program = self.start(
+            LISTENER.format(address='("127.0.0.1", 0)'),
+            """
+            import subprocess
+            look = "import os; print(sum(os.path.exists(f'/proc/self/fd/{n}') and 'socket' in os.readlink(f'/proc/self/fd/{n}') for n in range(100)), '_AUTORELOAD' in os.environ)"
+            out = subprocess.check_output([sys.executable, "-c", look], close_fds=False, text=True)
+            say("inherited", out.strip())
+            """,
+            SLEEP,
+        )
+        for _ in range(2):
+            self.edit(program, up=False)
+            self.assertEqual(program.expect("inherited (.*)")[1], "0 False")
+            program.expect("up")
+
+    def test_what_is_not_asked_for_again_is_closed_by_the_next_restart(self):
+        program = self.start(
+            """
+            if autoreload.restarts < 2:
+                kept = autoreload.listen(("127.0.0.1", 0))
+                say("port", kept.getsockname()[1])
+            """,
+            SLEEP,
+        )
+        port = int(re.search(r"port (\d+)", program.output)[1])
+        self.edit(program)
+        self.edit(program)
+        self.edit(program)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+
+    def test_a_connection_made_during_the_restart_waits(self):
+        program = self.start(
+            """
+            s = autoreload.listen(("127.0.0.1", 0))
+            say("port", s.getsockname()[1])
+            try:
+                say("up", autoreload.restarts)
+                while True:
+                    c, _ = s.accept()
+                    c.sendall(b"%d" % autoreload.restarts)
+                    c.close()
+            finally:
+                s.close()
+                say("closed")
+                sys.stdin.readline()
+            """,
+            run=False,
+        )
+        read, write = os.pipe()
+        self.addCleanup(os.close, write)
+        program.run("app.py", stdin=read)
+        os.close(read)
+        port = int(program.expect(r"port (\d+)")[1])
+        program.expect("up 0")
+        self.edit(program, up=False)
+        program.expect("closed")
+        with socket.create_connection(("127.0.0.1", port), 10) as client:
+            os.write(write, b"\n")
+            self.assertEqual(client.recv(10), b"1")
+
+    def steady(self, *parts, wrap=None, restarts=5):
+        program = self.start(*parts, begin="" if wrap == () else START, run=False)
+        program.run("app.py") if wrap is None else program.wrap(
+            "--check-time", "100", *wrap, "app.py"
+        )
+        port = int(program.expect(r"port (\d+)")[1])
+        program.expect("up 0")
+        errors, served, stop = [], [], threading.Event()
+
+        def client():
+            while not stop.wait(0.01):
+                try:
+                    with socket.create_connection(("127.0.0.1", port), 10) as c:
+                        c.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                        data = b""
+                        while more := c.recv(1000):
+                            data += more
+                    served.append(int(data.rpartition(b"served ")[2]))
+                except Exception as error:
+                    errors.append((len(served), repr(error)))
+
+        clients = [threading.Thread(target=client) for _ in range(2)]
+        for thread in clients:
+            thread.start()
+        try:
+            for _ in range(restarts):
+                self.edit(program)
+                count = len(served)
+                self.assertTrue(become(lambda: len(served) > count))
+        finally:
+            stop.set()
+            for thread in clients:
+                thread.join()
+        self.assertEqual(errors, [], program.output)
+        self.assertEqual(set(served), set(range(restarts + 1)))
+        self.assertQuiet(program)
+
+    HTTP = """
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                time.sleep(0.05)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"served %d" % helper.VALUE)
+            def log_message(self, *_): pass
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = autoreload.listen(("127.0.0.1", 0))
+        server.daemon_threads = False
+        say("port", server.socket.getsockname()[1])
+        say("up", autoreload.restarts)
+        autoreload.add_reload_hook(server.shutdown)
+        server.serve_forever(0.02)
+        server.server_close()
+    """
+
+    def test_http_server_answers_every_request(self):
+        self.steady(self.HTTP)
+
+    def test_http_server_answers_every_request_under_the_wrapper(self):
+        self.steady(self.HTTP, wrap=())
+
+    def test_asyncio_answers_every_request(self):
+        self.steady(
+            """
+            import asyncio
+            tasks = set()
+            async def serve(reader, writer):
+                tasks.add(asyncio.current_task())
+                await reader.readuntil(b"\\r\\n\\r\\n")
+                await asyncio.sleep(0.05)
+                writer.write(b"served %d" % helper.VALUE)
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+                tasks.remove(asyncio.current_task())
+            async def main():
+                sock = autoreload.listen(("127.0.0.1", 0))
+                server = await asyncio.start_server(serve, sock=sock)
+                autoreload.start(None, 100)
+                @autoreload.add_reload_hook
+                async def drain():
+                    server.close()
+                    await asyncio.sleep(0)
+                    while tasks:
+                        await asyncio.wait(tasks)
+                say("port", sock.getsockname()[1])
+                say("up", autoreload.restarts)
+                await asyncio.sleep(60)
+            asyncio.run(main())
+            """,
+            wrap=(),
+        )
+
+    def test_under_supervision_it_is_an_ordinary_socket(self):
+        program = self.start(
+            LISTENER.format(address='("127.0.0.1", 0)'),
+            SLEEP,
+            begin="",
+            wrap=["--supervise"],
+        )
+        self.edit(program)
+        self.edit(program)
+        self.assertQuiet(program)
+
+
+# --- children ------------------------------------------------------------------------------
+
+
+WORKER = """
+    def work():
+        say("worker", os.getpid())
+        time.sleep(600)
+"""
+
+
+class ChildrenTest(Story):
+    def workers(self, program, count, restarts=3, others=0):
+        """Restart, and see that exactly the newest workers exist."""
+        for turn in range(restarts + 1):
+            pids = [program.expect(r"worker (\d+)")[1] for _ in range(count)]
+            pid = program.process.pid
+            if others:
+                become(lambda: len(session(pid)) == count + others + 1)
+                self.assertEqual(
+                    len(session(pid)),
+                    count + others + 1,
+                    (session(pid), program.output),
+                )
+                self.assertLessEqual({*map(int, pids)}, session(pid).keys())
+            else:
+                self.assertOnly(program, pids)
+            self.assertNotIn("Z", session(pid).values())
+            if turn < restarts:
+                self.edit(program, up=False)
+        self.assertQuiet(program)
+
+    def test_forked_workers_are_replaced(self):
+        for main in (
+            "os.wait()",
+            "time.sleep(60)",
+            "while True:\n    try: os.wait()\n    except InterruptedError: pass",
+        ):
+            for wrap in (None, ()):
+                with self.subTest(main, wrap=wrap):
+                    program = self.start(
+                        WORKER,
+                        "for _ in range(3):\n    if not os.fork():\n        work()\n",
+                        UP,
+                        main + "\n",
+                        run=False,
+                    )
+                    program.run("app.py") if wrap is None else program.wrap(
+                        "--check-time", "100", "app.py"
+                    )
+                    self.workers(program, 3)
+
+    def test_workers_that_ignore_sigterm_are_killed(self):
+        program = self.start(
+            WORKER,
+            """
+            for _ in range(2):
+                if not os.fork():
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                    work()
+            """,
+            UP,
+            "time.sleep(60)\n",
+            run=False,
+        ).run("app.py")
+        self.workers(program, 2)
+
+    def test_workers_end_by_sigterm_although_the_program_ignores_the_interrupt(self):
+        program = self.start(
+            """
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if not os.fork():
+                signal.signal(signal.SIGTERM, lambda *_: (say("terminated"), os._exit(0)))
+                say("up", autoreload.restarts)
+                time.sleep(600)
+            time.sleep(60)
+            """
+        )
+        self.edit(program, up=False)
+        program.expect("terminated")
+        program.expect("up 1")
+
+    def test_workers_of_workers_end_too(self):
+        for begin in (START, ""):
+            with self.subTest(begin):
+                program = self.start(
+                    WORKER,
+                    """
+                    if not os.fork():
+                        if not os.fork():
+                            autoreload.start(100)
+                            work()
+                        work()
+                    """,
+                    UP,
+                    "time.sleep(60)\n",
+                    run=False,
+                    begin=begin,
+                ).run("app.py")
+                self.workers(program, 2)
+
+    def test_a_worker_forked_during_the_stop_ends_too(self):
+        program = self.start(
+            WORKER,
+            """
+            def fork():
+                if not os.fork():
+                    work()
+            fork()
+            autoreload.add_reload_hook(fork)
+            try:
+                time.sleep(60)
+            finally:
+                fork()
+            """,
+            run=False,
+        ).run("app.py")
+        first = program.expect(r"worker (\d+)")[1]
+        self.assertOnly(program, [first])
+        self.edit(program, up=False)
+        pids = [program.expect(r"worker (\d+)")[1] for _ in range(3)]
+        self.assertOnly(program, pids[-1:])
+
+    def test_multiprocessing_workers_are_replaced(self):
+        for method, others in (("fork", 0), ("spawn", 1), ("forkserver", 2)):
+            for daemon in (True, False):
+                for wrap in (None, ()):
+                    with self.subTest(method, daemon=daemon, wrap=wrap):
+                        program = self.start(
+                            WORKER,
+                            f"""
+                            if __name__ == "__main__":
+                                import multiprocessing
+                                context = multiprocessing.get_context({method!r})
+                                for _ in range(2):
+                                    context.Process(target=work, daemon={daemon}).start()
+                                say("up", autoreload.restarts)
+                                time.sleep(60)
+                            """,
+                            run=False,
+                        )
+                        program.run("app.py") if wrap is None else program.wrap(
+                            "--check-time", "100", "app.py"
+                        )
+                        self.workers(program, 2, 2, others)
+
+    def test_a_process_pool_is_replaced(self):
+        for method, others in (("fork", 0), ("spawn", 1), ("forkserver", 2)):
+            with self.subTest(method):
+                program = self.start(
+                    WORKER,
+                    f"""
+                    if __name__ == "__main__":
+                        import multiprocessing
+                        from concurrent.futures import ProcessPoolExecutor
+                        context = multiprocessing.get_context({method!r})
+                        with ProcessPoolExecutor(2, mp_context=context) as pool:
+                            jobs = [pool.submit(work) for _ in range(2)]
+                            say("up", autoreload.restarts)
+                            time.sleep(60)
+                    """,
+                    run=False,
+                ).run("app.py")
+                for turn in range(3):
+                    for _ in range(2):
+                        program.expect(r"worker (\d+)")
+                    pid = program.process.pid
+                    become(lambda: len(session(pid)) <= 3 + others)
+                    self.assertLessEqual(len(session(pid)), 3 + others, program.output)
+                    self.assertNotIn("Z", session(pid).values())
+                    if turn < 2:
+                        self.edit(program, up=False)
+
+    def test_a_multiprocessing_pool_is_replaced(self):
+        program = self.start(
+            WORKER,
+            """
+            if __name__ == "__main__":
+                import multiprocessing
+                with multiprocessing.Pool(2) as pool:
+                    pool.apply_async(work)
+                    say("up", autoreload.restarts)
+                    time.sleep(60)
+            """,
+            run=False,
+        ).run("app.py")
+        for turn in range(3):
+            program.expect("worker")
+            pid = program.process.pid
+            become(lambda: len(session(pid)) <= 3)
+            self.assertLessEqual(len(session(pid)), 3, program.output)
+            self.edit(program, up=False)
+
+    def test_a_worker_that_calls_start_causes_one_restart_of_its_parent(self):
+        program = self.start(
+            """
+            for _ in range(3):
+                if not os.fork():
+                    autoreload.start(100)
+                    say("worker", os.getpid())
+                    time.sleep(600)
+            try:
+                os.wait()
+            finally:
+                say("bye")
+            """,
+            begin="",
+            run=False,
+        ).run("app.py")
+        self.workers(program, 3)
+        self.assertEqual(program.output.count("restarting"), 3)
+        self.assertEqual(program.output.count("bye"), 3)
+
+    def test_a_module_that_only_a_worker_imports_is_watched(self):
+        for begin in (START, ""):
+            with self.subTest(begin):
+                program = self.start(
+                    """
+                    if not os.fork():
+                        autoreload.start(100)
+                        import late
+                        say("worker", late.VALUE)
+                        time.sleep(600)
+                    say("up", autoreload.restarts)
+                    time.sleep(60)
+                    """,
+                    begin=begin,
+                    late="VALUE = 1",
+                    run=False,
+                ).run("app.py")
+                for value in (2, 3):
+                    program.expect(f"worker {value - 1}")
+                    program.write("late.py", f"VALUE = {value}")
+                    program.expect("late.py changed, restarting")
+                program.expect("worker 3")
+                self.assertQuiet(program)
+
+    def test_a_worker_s_watch_and_restart_reach_the_parent(self):
+        program = self.start(
+            """
+            if not os.fork():
+                autoreload.watch("data.txt")
+                autoreload.start(100)
+                say("ready", autoreload.restarts)
+                sys.stdin.readline()
+                autoreload.restart()
+                time.sleep(600)
+            time.sleep(60)
+            """,
+            begin="",
+            run=False,
+        )
+        read, write = os.pipe()
+        self.addCleanup(os.close, write)
+        program.run("app.py", stdin=read)
+        os.close(read)
+        program.expect("ready 0")
+        program.write("data.txt", "1")
+        program.expect("data.txt changed, restarting")
+        program.expect("ready 1")
+        os.write(write, b"\n")
+        program.expect(r"restart\(\) was called, restarting")
+        program.expect("ready 2")
+
+    def test_a_child_left_by_the_last_run_becomes_no_zombie(self):
+        program = self.start(
+            """
+            import subprocess
+            if not autoreload.restarts:
+                child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+                say("child", child.pid)
+            """,
+            SLEEP,
+        )
+        child = int(re.search(r"child (\d+)", program.output)[1])
+        self.edit(program)
+        self.assertTrue(become(lambda: child not in session(program.process.pid)))
+
+
+# --- the terminal ---------------------------------------------------------------------------
+
+
+SHELL = """
+    import os, signal, sys
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    background = sys.argv[1] == "background"
+    pid = os.fork()
+    if not pid:
+        os.setpgid(0, 0)
+        if not background:
+            os.tcsetpgrp(0, os.getpid())
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+    while True:
+        _, status = os.waitpid(pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            break
+        print("stopped by", signal.Signals(os.WSTOPSIG(status)).name, flush=True)
+        os.tcsetpgrp(0, os.getpid())
+        if background:
+            break
+        os.tcsetpgrp(0, pid)
+        os.kill(-pid, signal.SIGCONT)
+    print("shell: status", status, flush=True)
+"""
+
+
+class Terminal(Program):
+    """A program on a terminal of its own."""
+
+    def run(self, *arguments, control=True, **options):
+        self.master, slave = pty.openpty()
+        options.setdefault("env", clean_environment(TERM="dumb"))
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.directory,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+            if control
+            else None,
+            **options,
+        )
+        self.slave = slave  # kept open, so that its settings can be asked for
+        self.process.stdout = os.fdopen(self.master, "rb", 0)
+        return self
+
+    def _read(self):
+        if (
+            not select.select([self.master], [], [], 0)[0]
+            and self.process.poll() is not None
+        ):
+            return ""
+        data, end = b"", time.monotonic() + DEADLINE
+        while not data and time.monotonic() < end:
+            if select.select([self.master], [], [], 0.05)[0]:
+                data = os.read(self.master, 65536)
+            elif self.process.poll() is not None:
+                break
+        data = data.decode(errors="replace").replace("\r\n", "\n")
+        self.output += data
+        self._unread += data
+        return data
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def status(self):
+        status = self.rest()
+        return status if status >= 0 else 128 - status
+
+    def local_flags(self):
+        return termios.tcgetattr(self.slave)[3]
+
+    def close(self):
+        if self.process:
+            os.close(self.slave)
+            for pid in session(self.process.pid):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        super().close()
+
+
+class TerminalTest(Story):
+    def terminal(self, *parts, begin=START, **files):
+        program = Terminal(
+            app=code(BEGIN, begin, *parts), helper="VALUE = 0", shell=SHELL, **files
+        )
+        self.addCleanup(program.close)
+        program.value = 0
+        return program
+
+    PROMPT = """
+        import readline
+        while True:
+            line = input(f"prompt {helper.VALUE}\\n")
+            say("got", line, sys.stdin.isatty())
+    """
+
+    def test_input_works_before_and_after_a_restart(self):
+        for part in (self.PROMPT, self.PROMPT.replace("import readline", "")):
+            for wrap in (["app.py"], [NAME + ".py", "--check-time", "100", "app.py"]):
+                with self.subTest(part=part[:30], wrap=wrap):
+                    program = self.terminal(part)
+                    program.run(*wrap)
+                    for turn in range(3):
+                        program.expect(f"prompt {turn}")
+                        program.type(f"hello {turn}\r")
+                        program.expect(f"got hello {turn} True")
+                        program.expect(f"prompt {turn}")
+                        program.type("half")
+                        self.edit(program, up=False)
+                    program.expect("prompt 3")
+                    self.assertQuiet(program)
+                    status = (
+                        None  # readline itself may overlook a Ctrl-C just as it begins
+                    )
+                    while status is None:
+                        program.type("\x03")
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            status = program.process.wait(0.5)
+                    self.assertEqual(status, -signal.SIGINT)
+
+    def test_echo_and_lines_are_restored(self):
+        for way in (
+            "import getpass; getpass.getpass('up %d\\n' % autoreload.restarts)",
+            "import tty; tty.setraw(0); tty.setcbreak(0); say('up', autoreload.restarts); time.sleep(60)",
+            "import tty; tty.setcbreak(0); say('up', autoreload.restarts)\nwhile True:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass",
+        ):
+            with self.subTest(way):
+                program = self.terminal(
+                    "before = 1\nif not autoreload.restarts:\n    "
+                    + textwrap.indent(way, "    ").lstrip()
+                    + "\nimport termios\nsay('flags', bool(termios.tcgetattr(0)[3] & termios.ECHO), bool(termios.tcgetattr(0)[3] & termios.ICANON))\n",
+                    SLEEP,
+                )
+                program.run("app.py")
+                program.expect("up 0")
+                self.assertTrue(
+                    become(lambda: not program.local_flags() & termios.ECHO)
+                )
+                self.edit(program, up=False)
+                program.expect("flags True True")
+                program.expect("up 1")
+
+    def test_curses_is_left(self):
+        program = self.terminal(
+            """
+            import curses
+            if not autoreload.restarts:
+                screen = curses.initscr()
+                curses.noecho(); curses.raw()
+            """,
+            SLEEP,
+        )
+        program.run("app.py", env=clean_environment(TERM="xterm"))
+        program.expect("up 0")
+        self.edit(program)
+        self.assertTrue(program.local_flags() & termios.ECHO)
+        self.assertTrue(program.local_flags() & termios.ICANON)
+
+    def test_a_terminal_that_is_not_ours_to_control_is_no_obstacle(self):
+        program = self.terminal(SLEEP)
+        program.run("app.py", control=False)
+        program.expect("up 0")
+        self.edit(program)
+        self.edit(program)
+        self.assertQuiet(program)
+
+    def test_ctrl_c_ends_program_and_wrapper_in_every_state(self):
+        for state, part, line in (
+            ("running", SLEEP, "up 0"),
+            ("failed", "1 / 0", "failed, waiting"),
+            ("ended", UP, "ended, waiting"),
+            (
+                "stopping",
+                "try:\n    say('up 0'); time.sleep(60)\nfinally:\n    say('bye'); time.sleep(60)\n",
+                None,
+            ),
+            (
+                "stopping gracefully",
+                "try:\n    say('up 0'); time.sleep(60)\nfinally:\n    say('bye')\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass\n",
+                None,
+            ),
+            (
+                "in a hook",
+                "autoreload.add_reload_hook(lambda: (say('bye'), time.sleep(60)))\n"
+                + SLEEP,
+                None,
+            ),
+            (
+                "hook, graceful",
+                "autoreload.add_reload_hook(lambda: (say('bye'), time.sleep(60)))\ntry:\n    say('up 0'); time.sleep(60)\nexcept KeyboardInterrupt: pass\n",
+                None,
+            ),
+            (
+                "asyncio hook",
+                "import asyncio\n@autoreload.add_reload_hook\nasync def hook():\n    say('bye'); await asyncio.sleep(60)\nasync def main():\n    autoreload.start(100); say('up 0'); await asyncio.sleep(60)\nasyncio.run(main())\n",
+                None,
+            ),
+        ):
+            for wrap in (
+                [NAME + ".py", "--check-time", "100", "--grace", "10", "app.py"],
+                ["app.py"],
+                [
+                    NAME + ".py",
+                    "--supervise",
+                    "--check-time",
+                    "100",
+                    "--grace",
+                    "10",
+                    "app.py",
+                ],
+            ):
+                if state == "ended" and wrap == ["app.py"]:
+                    continue
+                with self.subTest(state, wrap=wrap[1:2]):
+                    program = self.terminal(
+                        part,
+                        begin="autoreload.start(100, grace=10)\n"
+                        if wrap == ["app.py"]
+                        else "",
+                    ).run(*wrap)
+                    program.expect(line or "up 0")
+                    if not line:
+                        self.edit(program, up=False)
+                        program.expect("bye")
+                    program.type("\x03")
+                    begun = time.monotonic()
+                    self.assertEqual(program.status(), 130)
+                    self.assertLess(time.monotonic() - begun, 5)
+                    self.assertNotIn('autoreload.py"', program.output)
+
+    def test_a_background_job_is_not_stopped(self):
+        for wrap in (["app.py"], [NAME + ".py", "--check-time", "100", "app.py"]):
+            with self.subTest(wrap):
+                program = self.terminal(SLEEP)
+                program.run("shell.py", "background", *wrap)
+                program.expect("up 0")
+                self.edit(program)
+                self.edit(program)
+                self.assertNotIn("stopped", program.output)
+
+    def test_a_stopped_job_goes_on_in_the_foreground(self):
+        for wrap in (["app.py"], [NAME + ".py", "--check-time", "100", "app.py"]):
+            with self.subTest(wrap):
+                program = self.terminal(self.PROMPT)
+                program.run("shell.py", "foreground", *wrap)
+                for turn in range(2):
+                    program.expect(f"prompt {turn}")
+                    program.type("\x1a")
+                    program.expect("stopped by SIGTSTP")
+                    self.edit(program, up=False)
+                    program.expect(f"prompt {turn + 1}")
+                    program.type("hi\r")
+                    program.expect("got hi True")
+                self.assertQuiet(program)
+
+    def test_a_debugger_prompt_delays_the_restart(self):
+        program = self.terminal(UP, "breakpoint()\nsay('continued')\n", SLEEP)
+        program.run("app.py")
+        program.expect("up 0")
+        program.expect("app.py")
+        program.write("helper.py", "VALUE = 1")
+        for number in range(10):
+            program.type(f"p {number} + 1000\r")
+            program.expect(f"^(.Pdb. )?{number + 1000}$")
+        self.assertNotIn("restarting", program.output)
+        program.type("c\r")
+        program.expect("restarting")
+        program.expect("up 1")
+        program.type("p 6 * 7\r")
+        program.expect("42$")
+
+
+# --- signals and descriptors ------------------------------------------------------------------
+
+
+class SweepTest(Story):
+    def test_mask_ignored_signals_and_timers_are_those_of_the_launch(self):
+        program = self.start(
+            """
+            say("mask", sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+            say("ignored", [int(n) for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN])
+            say("timers", *map(signal.getitimer, range(3)))
+            signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGUSR1, signal.SIGTERM})
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.signal(signal.SIGALRM, lambda *_: None)
+            for n in range(3):
+                signal.setitimer(n, 100, 100)
+            """,
+            SLEEP,
+            run=False,
+        )
+
+        def prepare():
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        for wrap in (["app.py"], [NAME + ".py", "--check-time", "100", "app.py"]):
+            with self.subTest(wrap):
+                program.output = program._unread = ""
+                program.write("helper.py", "VALUE = 0")
+                program.value = 0
+                program.run(*wrap, preexec_fn=prepare)
+                first = [
+                    program.expect(f"{name} (.*)")[1]
+                    for name in ("mask", "ignored", "timers")
+                ]
+                program.expect("up 0")
+                for _ in range(2):
+                    self.edit(program, up=False)
+                    self.assertEqual(
+                        [
+                            program.expect(f"{name} (.*)")[1]
+                            for name in ("mask", "ignored", "timers")
+                        ],
+                        first,
+                    )
+                    program.expect("up")
+                program.kill()
+                program.process.wait()
+
+    def test_a_pending_signal_does_not_reach_the_next_run(self):
+        program = self.start(
+            """
+            if not autoreload.restarts:
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGALRM})
+                os.kill(os.getpid(), signal.SIGUSR1)
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+                while signal.SIGALRM not in signal.sigpending():
+                    pass
+            """,
+            START,
+            SLEEP,
+            begin="",
+        )
+        self.edit(program)
+
+    def test_a_program_that_waits_for_signals_gets_them(self):
+        for wrap in (None, ()):
+            with self.subTest(wrap=wrap):
+                program = self.start(
+                    """
+                    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+                    say("up", autoreload.restarts)
+                    say("got", int(signal.sigwait({signal.SIGUSR1})))
+                    """,
+                    "time.sleep(60)\n",
+                    begin=START if wrap is None else "",
+                    wrap=wrap,
+                )
+                program.process.send_signal(signal.SIGUSR1)
+                program.expect(f"got {int(signal.SIGUSR1)}")
+
+    def test_descriptors_are_those_of_the_launch(self):
+        read, write = os.pipe()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(os.close, read)
+        self.addCleanup(listener.close)
+        for meddle in (
+            "",
+            "os.set_inheritable(PIPE, False); os.set_inheritable(SOCKET, False)",
+            "import socket; socket.socket(fileno=SOCKET).close()",
+        ):
+            for wrap in (["app.py"], [NAME + ".py", "--check-time", "100", "app.py"]):
+                with self.subTest(meddle, wrap=wrap):
+                    program = self.start(
+                        f"PIPE, SOCKET = {write}, {listener.fileno()}\n",
+                        """
+                        def kind(fd):
+                            try: return os.readlink(f"/proc/self/fd/{fd}").partition(":")[0]
+                            except OSError: return None
+                        say("open", [kind(n) for n in range(3)], kind(PIPE), kind(SOCKET), kind(100))
+                        os.dup2(os.open("/", os.O_RDONLY), 100)
+                        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+                        """,
+                        meddle + "\n",
+                        SLEEP,
+                        run=False,
+                    )
+                    program.run(*wrap, pass_fds=[write, listener.fileno()])
+                    for _ in range(3):
+                        self.assertEqual(
+                            program.expect("open (.*)")[1],
+                            "['/dev/null', 'pipe', 'pipe'] pipe socket None",
+                        )
+                        program.expect("up")
+                        self.edit(program, up=False)
+        os.close(write)
+
+    def test_directory_environment_and_umask_are_those_of_the_launch(self):
+        program = self.start(
+            """
+            import resource
+            say("state", os.getcwd(), "X" in os.environ, os.umask(0o077), sys.argv)
+            os.chdir("/")
+            os.environ["X"] = "1"
+            sys.argv.append("x")
+            """,
+            SLEEP,
+        )
+        first = re.search("state (.*)", program.output)[1]
+        for _ in range(2):
+            self.edit(program, up=False)
+            self.assertEqual(program.expect("state (.*)")[1], first)
+            program.expect("up")
+
+    def test_twenty_restarts_leak_nothing(self):
+        program = self.start(
+            """
+            import subprocess, threading
+            s = autoreload.listen(("127.0.0.1", 0))
+            f = open("app.py")
+            os.set_inheritable(f.fileno(), True)
+            subprocess.Popen(["true"])
+            if not os.fork():
+                time.sleep(600)
+            def count():
+                fds = sorted(os.listdir("/proc/self/fd"), key=int)
+                return len(fds), len(os.listdir("/proc/self/task"))
+            say("count", *count())
+            """,
+            SLEEP,
+        )
+        counts = []
+        for _ in range(20):
+            self.edit(program, up=False)
+            counts.append(program.expect("count (.*)")[1])
+            program.expect("up")
+        self.assertEqual(len(set(counts)), 1, counts)
+        pid = program.process.pid
+        become(
+            lambda: (
+                len(session(pid)) == 2
+                and "Z" not in session(pid).values()
+                or len(session(pid)) == 3
+            )
+        )
+        self.assertLessEqual(len(session(pid)), 3, session(pid))
+
+
+# --- output -------------------------------------------------------------------------------------
+
+
+class OutputTest(Story):
+    def test_nothing_printed_is_lost_through_a_pipe(self):
+        for name, end in (
+            ("ending", "time.sleep(60)"),
+            (
+                "stuck",
+                "while True:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass",
+            ),
+            (
+                "ignoring",
+                "signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)",
+            ),
+        ):
+            for wrap in (
+                ["app.py"],
+                [NAME + ".py", "--check-time", "100", "--grace", "0.5", "app.py"],
+            ):
+                with self.subTest(name, wrap=wrap):
+                    program = self.start(
+                        """
+                        import atexit, logging, logging.handlers
+                        memory = logging.handlers.MemoryHandler(1000, target=logging.FileHandler("log.txt"))
+                        logging.getLogger().addHandler(memory)
+                        logging.warning("logged %d", helper.VALUE)
+                        print("printed", helper.VALUE, end="|")
+                        atexit.register(print, "at exit", helper.VALUE)
+                        """,
+                        UP,
+                        end + "\n",
+                        begin=START if wrap == ["app.py"] else "",
+                        run=False,
+                    )
+                    program.run(*wrap)
+                    program.expect("up 0")
+                    self.edit(program, up=False)
+                    program.expect(r"printed 0\|at exit 0")
+                    program.expect("up 1")
+                    with open(program.path("log.txt")) as file:
+                        self.assertEqual(file.read(), "logged 0\n")
+
+    def test_files_and_replaced_streams_are_flushed(self):
+        for name, end in (
+            ("ending", "time.sleep(60)"),
+            (
+                "stuck",
+                "while True:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass",
+            ),
+        ):
+            with self.subTest(name):
+                program = self.start(
+                    """
+                    import io
+                    f = open(f"file{helper.VALUE}.txt", "w")
+                    print("written", file=f)
+                    b = open(f"bytes{helper.VALUE}.txt", "wb")
+                    b.write(b"written")
+                    print("first", helper.VALUE)
+                    sys.stdout = io.StringIO()
+                    """,
+                    UP,
+                    end + "\n",
+                )
+                self.edit(program, up=False)
+                program.expect("first 0")
+                program.expect("up 1")
+                for path in ("file0.txt", "bytes0.txt"):
+                    with open(program.path(path)) as file:
+                        self.assertEqual(file.read().strip(), "written")
+
+    def test_a_pipe_that_nobody_reads_does_not_hold_the_restart(self):
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        program = self.start(
+            """
+            if not autoreload.restarts:
+                os.write(2, b"up 0\\n")
+                while True:
+                    print("x" * 1000)
+            os.write(2, b"up 1\\n")
+            time.sleep(60)
+            """,
+            run=False,
+        )
+        program.write(
+            "run.py",
+            f"import os, sys; os.dup2({write}, 1); os.execv(sys.executable, [sys.executable, 'app.py'])",
+        )
+        program.run("run.py", pass_fds=[write])
+        os.close(write)
+        program.expect("up 0")
+        self.edit(program)
+
+
+# --- supervision --------------------------------------------------------------------------------
+
+
+class SuperviseTest(Story):
+    WRAP = ["--supervise"]
+
+    def test_crashes_are_survived(self):
+        for crash, fate in (
+            ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+            ("os._exit(3)", "exit status 3"),
+            ("os._exit(0)", "exit status 0"),
+            ("os._exit(75)", "exit status 75"),
+            ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+            ("os.abort()", "SIGABRT"),
+        ):
+            with self.subTest(crash):
+                program = self.start(UP, crash + "\n", begin="", wrap=self.WRAP)
+                program.expect(
+                    f"autoreload: app.py died of {fate}, waiting for a change$"
+                )
+                program.write("app.py", code(BEGIN, SLEEP, "#"))
+                program.expect("app.py changed|up 1")
+                if "up 1" not in program.output:
+                    program.expect("up 1")
+                self.edit(program, up=False)
+                program.expect("up 2")
+                self.assertEqual(program.stop(), 130)
+
+    def test_a_new_module_or_an_imported_one_mends_a_crash(self):
+        program = self.start(
+            UP,
+            "if helper.VALUE == 0: os._exit(1)\n",
+            "time.sleep(60)\n",
+            begin="",
+            wrap=self.WRAP,
+        )
+        program.expect("died of exit status 1, waiting for a change$")
+        program.write("helper.py", "VALUE = 1")
+        program.expect("up 1")
+
+    def test_ctrl_c_while_a_crash_is_waited_out_ends_quietly(self):
+        program = self.start(UP, "os._exit(1)\n", begin="", wrap=self.WRAP)
+        program.expect("died of exit status 1, waiting for a change$")
+        self.assertEqual(program.stop(), 130)
+        self.assertNotIn("Traceback", program.output)
+
+    def test_the_terminal_is_restored_after_a_crash(self):
+        program = Terminal(
+            app=code(
+                BEGIN,
+                "if not autoreload.restarts:\n    import tty; tty.setcbreak(0); say('up 0'); os._exit(1)\n",
+                SLEEP,
+            ),
+            helper="VALUE = 0",
+        )
+        self.addCleanup(program.close)
+        program.wrap("--supervise", "--check-time", "100", "app.py")
+        program.expect("died of exit status 1")
+        program.write("helper.py", "VALUE = 1")
+        program.write("app.py", code(BEGIN, SLEEP))
+        program.expect("up 1")
+        self.assertTrue(program.local_flags() & termios.ECHO)
+
+    def test_normal_edits_restart_and_are_counted(self):
+        program = self.start(
+            "try:\n    say('up', autoreload.restarts); time.sleep(60)\nfinally:\n    say('bye')\n",
+            begin="",
+            wrap=self.WRAP,
+        )
+        for _ in range(3):
+            self.edit(program, up=False)
+            program.expect("bye")
+            program.expect(f"up {program.value}$")
+        self.assertOnlyTwo(program)
+        self.assertEqual(program.stop(), 130)
+
+    def assertOnlyTwo(self, program):
+        become(lambda: len(session(program.process.pid)) == 2)
+        self.assertEqual(len(session(program.process.pid)), 2)
+
+    def test_the_status_is_passed_on(self):
+        program = self.start(SLEEP, begin="", wrap=self.WRAP)
+        program.process.terminate()
+        self.assertEqual(program.rest(), -signal.SIGTERM)
+        program = self.start(
+            "signal.signal(15, lambda *_: sys.exit(0))\n",
+            SLEEP,
+            begin="",
+            wrap=self.WRAP,
+        )
+        program.process.terminate()
+        self.assertEqual(program.rest(), -signal.SIGTERM)
+        program = self.start(SLEEP, begin="", wrap=self.WRAP)
+        self.assertEqual(program.stop(), 130)
+        program = self.start(UP, begin="", wrap=[*self.WRAP, "--until-success"])
+        self.assertEqual(program.rest(), 0)
+
+    def test_failures_and_endings_are_waited_out_as_ever(self):
+        program = self.start(UP, "1 / 0\n", begin="", wrap=self.WRAP)
+        program.expect("ZeroDivisionError")
+        program.expect("app.py failed, waiting for a change")
+        program.write("app.py", code(BEGIN, UP))
+        program.expect("up 1")
+        program.expect("app.py ended, waiting for a change")
+        self.assertEqual(program.stop(), 130)
+
+    def test_arguments_with_spaces_and_quotes_arrive(self):
+        program = self.program(app="import sys; print(sys.argv[1:], flush=True)")
+        program.wrap("--supervise", "app.py", "a b", 'c"d', "e\\", "")
+        for _ in range(2):
+            self.assertEqual(
+                program.expect(r"(\[.*\])")[1], str(["a b", 'c"d', "e\\", ""])
+            )
+            program.expect("waiting")
+            program.write("app.py", "import sys; print(sys.argv[1:], flush=True) #")
+
+
+class WindowsChoiceTest(SuperviseTest):
+    """The way of Windows, on this system."""
+
+    WRAP = []
+
+    def program(self, **files):
+        program = super().program(**files)
+        path = program.path(NAME + ".py")
+        with open(path) as file:
+            text = file.read()
+        line = '_restart = replace_process if os.name == "posix" else supervise'
+        assert text.count(line) == 1
+        program.write(NAME + ".py", text.replace(line, "_restart = supervise"))
+        return program
+
+    def test_the_terminal_is_restored_after_a_crash(self):
+        self.skipTest("there is none")
+
+    def test_a_program_that_calls_start_restarts(self):
+        program = self.start(
+            "try:\n    say('up', autoreload.restarts); time.sleep(60)\nfinally:\n    say('bye')\n"
+        )
+        for _ in range(3):
+            self.edit(program, up=False)
+            program.expect("bye")
+            program.expect(f"up {program.value}$")
+        self.assertQuiet(program)
+        self.assertEqual(program.stop(), 130)
+
+    def test_a_program_that_calls_start_and_fails_is_waited_out(self):
+        program = self.start(UP, "1 / 0\n")
+        program.expect("app.py failed, waiting for a change")
+        program.write("app.py", code(BEGIN, START, SLEEP))
+        program.expect("up 1")
+        self.edit(program, up=False)
+        program.expect("up 2")
+        self.assertEqual(program.stop(), 130)
+
+    def test_a_program_that_ends_by_itself_after_restarts_ends(self):
+        program = self.start(
+            UP, "if helper.VALUE < 2: time.sleep(60)\nsys.exit(helper.VALUE - 2)\n"
+        )
+        self.edit(program)
+        self.edit(program)
+        self.assertEqual(program.rest(), 0)
 
 
 def readme_snippets(language):
@@ -1405,7 +3345,9 @@ class ReadmeTest(ProgramTest):
 
     def test_the_first_command_serves_and_restarts(self):
         program, port = self.program(), self.free_port()
-        program.run("-u", NAME + ".py", "--watch=watched", "-m", "http.server", str(port))
+        program.run(
+            "-u", NAME + ".py", "--watch=watched", "-m", "http.server", str(port)
+        )
         for _ in range(2):
             program.expect("Serving HTTP on")
             self.assertTrue(self.serve(program, port))
@@ -1415,7 +3357,9 @@ class ReadmeTest(ProgramTest):
         self.assertEqual(program.stop(), 130)
 
     def test_start_in_a_program(self):
-        text = self.snippet("ignore(").replace("autoreload.wait", "print('ready');autoreload.wait")
+        text = self.snippet("ignore(").replace(
+            "autoreload.wait", "print('ready');autoreload.wait"
+        )
         program = self.program(app=text)
         program.run("-u", "app.py").expect("open the browser now, but only once")
         program.expect("ready")
@@ -1440,15 +3384,22 @@ class ReadmeTest(ProgramTest):
         )
         program.wrap("--until-success", "-m", "unittest")
         program.expect("FAILED")
-        program.expect("autoreload: unittest exited with status 1, waiting for a change")
-        program.write("test_app.py", "import unittest\nclass Test(unittest.TestCase):\n def test(self): pass")
+        program.expect(
+            "autoreload: unittest exited with status 1, waiting for a change"
+        )
+        program.write(
+            "test_app.py",
+            "import unittest\nclass Test(unittest.TestCase):\n def test(self): pass",
+        )
         program.expect("OK")
         self.assertEqual(program.rest(), 0)
 
     def test_no_connection_is_refused(self):
         port = self.free_port()
         text = self.snippet("listen(").replace("8000", str(port))
-        text = text.replace("start()", "start(); print('start', autoreload.restarts, flush=True)")
+        text = text.replace(
+            "start()", "start(); print('start', autoreload.restarts, flush=True)"
+        )
         program = self.program(app=text)
         program.run("app.py")
         for number in range(4):
