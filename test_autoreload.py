@@ -6,6 +6,8 @@ programs run in real processes, and nothing is simulated.
 """
 
 import contextlib
+import http.client
+import importlib.util
 import json
 import os
 import py_compile
@@ -2275,12 +2277,6 @@ class ListenTest(Story):
         server.server_close()
     """
 
-    def test_http_server_answers_every_request(self):
-        self.steady(self.HTTP)
-
-    def test_http_server_answers_every_request_under_the_wrapper(self):
-        self.steady(self.HTTP, wrap=())
-
     def test_asyncio_answers_every_request(self):
         self.steady(
             """
@@ -3312,6 +3308,749 @@ class WindowsChoiceTest(SuperviseTest):
         self.edit(program)
         self.edit(program)
         self.assertEqual(program.rest(), 0)
+
+
+def needs(*packages):
+    """Skip a test, by the packages' names, where they are missing."""
+    missing = [name for name in packages if not importlib.util.find_spec(name)]
+    return unittest.skipIf(missing, f"not installed: {', '.join(missing)}")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def get(port, path="/", *, timeout=DEADLINE):
+    """Return the body of one answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Connection": "close"})
+        return connection.getresponse().read().decode().strip()
+
+
+# An app of each framework; all answer helper.VALUE at / and, some, more.
+FLASK = """
+    import flask, helper, time
+    app = flask.Flask(__name__)
+    @app.get("/")
+    def index():
+        return str(helper.VALUE)
+    @app.get("/slow")
+    def slow():
+        print("slow", flush=True)
+        time.sleep(1.5)
+        return "whole"
+"""
+WSGI = """
+    import helper, time
+    def app(environ, start_response):
+        path = environ["PATH_INFO"]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        if path == "/slow":
+            print("slow", flush=True)
+            time.sleep(1.5)
+            return [b"whole"]
+        if path == "/endless":
+            return endless()
+        return [str(helper.VALUE).encode()]
+    def endless():
+        print("endless", flush=True)
+        while True:
+            yield b"data: x\\n\\n"
+            time.sleep(0.1)
+"""
+ASGI = """
+    import asyncio, helper, {module}
+    from starlette.responses import StreamingResponse, PlainTextResponse
+    async def events():
+        print("endless", flush=True)
+        while True:
+            yield "data: x\\n\\n"
+            await asyncio.sleep(0.1)
+"""
+FASTAPI = (
+    ASGI.format(module="fastapi")
+    + """
+    app = fastapi.FastAPI()
+    @app.get("/")
+    async def index():
+        return helper.VALUE
+    @app.get("/slow")
+    async def slow():
+        print("slow", flush=True)
+        await asyncio.sleep(1.5)
+        return PlainTextResponse("whole")
+    @app.get("/endless")
+    async def endless():
+        return StreamingResponse(events(), media_type="text/event-stream")
+"""
+)
+STARLETTE = (
+    ASGI.format(module="starlette.applications")
+    + """
+    from starlette.routing import Route
+    async def index(request):
+        return PlainTextResponse(str(helper.VALUE))
+    async def slow(request):
+        print("slow", flush=True)
+        await asyncio.sleep(1.5)
+        return PlainTextResponse("whole")
+    async def endless(request):
+        return StreamingResponse(events(), media_type="text/event-stream")
+    app = starlette.applications.Starlette(
+        routes=[Route("/", index), Route("/slow", slow), Route("/endless", endless)])
+"""
+)
+AIOHTTP = """
+    import asyncio, helper, sys
+    from aiohttp import web
+    async def index(request):
+        return web.Response(text=str(helper.VALUE))
+    async def slow(request):
+        print("slow", flush=True)
+        await asyncio.sleep(1.5)
+        return web.Response(text="whole")
+    async def endless(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        print("endless", flush=True)
+        while True:
+            await response.write(b"data: x\\n\\n")
+            await asyncio.sleep(0.1)
+    app = web.Application()
+    app.router.add_get("/", index)
+    app.router.add_get("/slow", slow)
+    app.router.add_get("/endless", endless)
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
+"""
+DJANGO = """
+    import django, helper, os, sys
+    from django.conf import settings
+    from django.http import HttpResponse
+    from django.urls import path
+    settings.configure(DEBUG=True, ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+    if __name__ == "__main__":
+        from django.core.management import execute_from_command_line
+        execute_from_command_line(sys.argv)
+"""
+DJANGO_URLS = """
+    import helper
+    from django.http import HttpResponse
+    from django.urls import path
+    urlpatterns = [path("", lambda request: HttpResponse(str(helper.VALUE)))]
+"""
+TORNADO = """
+    import asyncio, helper, os, sys, tornado.web
+    class Index(tornado.web.RequestHandler):
+        def get(self):
+            self.write(str(helper.VALUE))
+    async def main():
+        tornado.web.Application([("/", Index)]).listen(int(sys.argv[1]), "127.0.0.1")
+        await asyncio.Event().wait()
+    asyncio.run(main())
+"""
+TORNADO_MULTI = """
+    import asyncio, helper, os, sys, tornado.web, tornado.httpserver, tornado.netutil, tornado.process
+    import autoreload
+    class Index(tornado.web.RequestHandler):
+        def get(self):
+            self.write(str(helper.VALUE))
+    sockets = tornado.netutil.bind_sockets(int(sys.argv[1]), "127.0.0.1")
+    tornado.process.fork_processes(2)
+    print("worker", helper.VALUE, os.getpid(), flush=True)
+    async def main():
+        autoreload.start()
+        server = tornado.httpserver.HTTPServer(tornado.web.Application([("/", Index)]))
+        server.add_sockets(sockets)
+        await asyncio.Event().wait()
+    asyncio.run(main())
+"""
+BOTTLE = """
+    import bottle, helper, sys
+    @bottle.route("/")
+    def index():
+        return str(helper.VALUE)
+    bottle.run(host="127.0.0.1", port=int(sys.argv[1]))
+"""
+CHERRYPY = """
+    import cherrypy, helper, sys
+    class Root:
+        @cherrypy.expose
+        def index(self):
+            return str(helper.VALUE)
+    cherrypy.config.update({"server.socket_host": "127.0.0.1", "server.socket_port": int(sys.argv[1]),
+        "engine.autoreload.on": False})
+    cherrypy.quickstart(Root())
+"""
+TWISTED = """
+    import helper, sys, threading
+    from twisted.internet import reactor
+    from twisted.web import resource, server
+    import autoreload
+    @autoreload.add_reload_hook
+    async def hook():
+        print("hook on", threading.current_thread().name, flush=True)
+    class Index(resource.Resource):
+        isLeaf = True
+        def render_GET(self, request):
+            return str(helper.VALUE).encode()
+    reactor.listenTCP(int(sys.argv[1]), server.Site(Index()), interface="127.0.0.1")
+    autoreload.start(reactor)
+    reactor.run()
+"""
+RAW = """
+    async def serve(read, write):
+        await read(4096)
+        await write(b"HTTP/1.0 200 OK\\r\\n\\r\\n%d" % helper.VALUE)
+"""
+TRIO = (
+    "    import helper, sys, threading, trio, autoreload"
+    + RAW
+    + """
+    @autoreload.add_reload_hook
+    async def hook():
+        await trio.sleep(0)
+        print("hook on", threading.current_thread().name, flush=True)
+    async def handler(stream):
+        await serve(stream.receive_some, stream.send_all)
+        await stream.aclose()
+    async def main():
+        autoreload.start(trio.lowlevel.current_trio_token())
+        await trio.serve_tcp(handler, int(sys.argv[1]), host="127.0.0.1")
+    trio.run(main)
+"""
+)
+UVLOOP = (
+    "    import asyncio, helper, sys, threading, uvloop, autoreload"
+    + RAW
+    + """
+    @autoreload.add_reload_hook
+    async def hook():
+        await asyncio.sleep(0)
+        print("hook on", threading.current_thread().name, flush=True)
+    async def handler(reader, writer):
+        async def write(data):
+            writer.write(data); await writer.drain()
+        await serve(reader.read, write)
+        writer.close()
+    async def main():
+        autoreload.start()
+        async with await asyncio.start_server(handler, "127.0.0.1", int(sys.argv[1])) as server:
+            await server.serve_forever()
+    uvloop.run(main())
+"""
+)
+GEVENT = """
+    from gevent import monkey; monkey.patch_all()
+    import sys, helper
+    from gevent.pywsgi import WSGIServer
+    from wsgi import app
+    WSGIServer(("127.0.0.1", int(sys.argv[1])), app).serve_forever()
+"""
+CELERY = """
+    import celery, helper, os
+    from celery.signals import worker_ready
+    app = celery.Celery("app", broker="memory://")
+    app.conf.broker_connection_retry_on_startup = True
+    app.conf.worker_hijack_root_logger = False
+    app.conf.worker_redirect_stdouts = False
+    @app.task
+    def show():
+        print("task", helper.VALUE, os.getpid(), flush=True)
+    @worker_ready.connect
+    def ready(**_):
+        show.delay()
+"""
+COMMAND = """
+    import helper, {module}, time
+    {decorator}
+    def main({parameter}):
+        print("hello", name, helper.VALUE, flush=True)
+        if helper.VALUE == 2:
+            time.sleep(60)
+    if __name__ == "__main__":
+        {call}
+"""
+
+
+class FrameworksTest(ProgramTest):
+    def answers(self, program, port, value):
+        """Ask until the answer is `value`: the run before may still be ending."""
+        deadline = time.monotonic() + DEADLINE
+        got = None
+        while time.monotonic() < deadline and program.process.poll() is None:
+            try:
+                got = get(port, timeout=2)
+            except (OSError, http.client.HTTPException) as error:
+                got = repr(error)
+            if got == str(value):
+                return
+            select.select([], [], [], 0.02)
+        select.select([program.process.stdout], [], [], 1)
+        program._read()
+        raise AssertionError(
+            f"{value!r} was never answered, but {got}:\n{program.output}"
+        )
+
+    def lives(self, program, port, *, own=(130,), started=(), respawns=False):
+        """Edit, break and mend a server's helper.py, then stop it."""
+        for line in started:
+            program.expect(line)
+        self.answers(program, port, 1)
+        program.write("helper.py", "VALUE = 2")
+        program.expect("autoreload: helper.py changed, restarting$")
+        for line in started:
+            program.expect(line)
+        self.answers(program, port, 2)
+        program.write("helper.py", "VALUE =")
+        program.expect("autoreload: helper.py does not compile, the old code runs on")
+        self.assertEqual(get(port), "2")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError: division by zero")
+        if not respawns:
+            program.expect("autoreload: .*, waiting for a change$")
+        program.write("helper.py", "VALUE = 3")
+        for line in started:
+            program.expect(line)
+        self.answers(program, port, 3)
+        self.assertIn(program.stop(), own, program.output)
+        self.assertNotIn("restarting anyway", program.output)
+        self.assertNotIn("something unexpected", program.output)
+        self.assertNotIn('autoreload.py"', program.output)
+        with self.assertRaises(OSError):  # nobody is left at the port
+            get(port, timeout=1)
+        if os.environ.get("SHOW"):
+            print(program.output, file=sys.stderr)
+
+    def served(self, *command, plain=False, options=(), **files):
+        """Start a server under the wrapper; PORT in the command is its port."""
+        files.setdefault("helper", "VALUE = 1")
+        program, port = self.program(**files), free_port()
+        command = [word.replace("PORT", str(port)) for word in command]
+        environment = clean_environment(PYTHONUNBUFFERED="1")
+        if plain:
+            program.run(*command, env=environment)
+        else:
+            program.wrap(*options, *command, env=environment)
+        return program, port
+
+    @needs("flask")
+    def test_flask(self):
+        self.lives(
+            *self.served(
+                "-m",
+                "flask",
+                "--app",
+                "app",
+                "run",
+                "--no-reload",
+                "--port",
+                "PORT",
+                app=FLASK,
+            )
+        )
+
+    @needs("flask")
+    def test_flask_debug(self):
+        self.lives(
+            *self.served(
+                "-m",
+                "flask",
+                "--app",
+                "app",
+                "run",
+                "--debug",
+                "--no-reload",
+                "--port",
+                "PORT",
+                app=FLASK,
+            )
+        )
+
+    @needs("flask")
+    def test_flask_app_run(self):
+        run = "\n    import sys; app.run(port=int(sys.argv[1]), debug=True, use_reloader=False)\n"
+        self.lives(*self.served("app.py", "PORT", app=FLASK + run))
+
+    @needs("django")
+    def test_django(self):
+        self.lives(
+            *self.served(
+                "manage.py",
+                "runserver",
+                "--noreload",
+                "PORT",
+                manage=DJANGO,
+                urls=DJANGO_URLS,
+            )
+        )
+
+    @needs("fastapi", "uvicorn")
+    def test_fastapi_on_uvicorn(self):
+        self.lives(
+            *self.served("-m", "uvicorn", "app:app", "--port", "PORT", app=FASTAPI)
+        )
+
+    @needs("fastapi", "uvicorn")
+    def test_uvicorn_run(self):
+        run = "\n    import sys, uvicorn; uvicorn.run(app, port=int(sys.argv[1]))\n"
+        self.lives(*self.served("app.py", "PORT", app=FASTAPI + run))
+
+    @needs("fastapi", "uvicorn")
+    def test_uvicorn_workers(self):
+        self.lives(
+            *self.served(
+                "-m",
+                "uvicorn",
+                "app:app",
+                "--port",
+                "PORT",
+                "--workers",
+                "2",
+                app=FASTAPI,
+            ),
+            respawns=True,
+        )  # it starts dying workers again and again, as by hand
+
+    @needs("starlette", "hypercorn")
+    def test_starlette_on_hypercorn(self):
+        self.lives(
+            *self.served(
+                "-m", "hypercorn", "app:app", "-b", "127.0.0.1:PORT", app=STARLETTE
+            )
+        )
+
+    @needs("starlette", "hypercorn")
+    def test_hypercorn_single_process(self):
+        self.lives(
+            *self.served(
+                "-m",
+                "hypercorn",
+                "-w",
+                "0",
+                "app:app",
+                "-b",
+                "127.0.0.1:PORT",
+                app=STARLETTE,
+            )
+        )
+
+    @needs("aiohttp")
+    def test_aiohttp(self):
+        self.lives(*self.served("app.py", "PORT", app=AIOHTTP))
+
+    @needs("aiohttp")
+    def test_aiohttp_web(self):
+        text = AIOHTTP.replace(
+            "web.run_app", "make = lambda argv: app\n    0 and web.run_app"
+        )
+        self.lives(
+            *self.served(
+                "-m",
+                "aiohttp.web",
+                "-H",
+                "127.0.0.1",
+                "-P",
+                "PORT",
+                "app:make",
+                app=text,
+            )
+        )
+
+    @needs("tornado")
+    def test_tornado(self):
+        self.lives(*self.served("app.py", "PORT", app=TORNADO))
+
+    @needs("tornado")
+    def test_tornado_multi_process(self):
+        for plain in (True, False):
+            with self.subTest(plain=plain):
+                self.lives(
+                    *self.served("app.py", "PORT", app=TORNADO_MULTI, plain=plain)
+                )
+
+    @needs("bottle")
+    def test_bottle(self):
+        self.lives(*self.served("app.py", "PORT", app=BOTTLE))
+
+    @needs("bottle")
+    def test_bottle_command(self):
+        self.lives(
+            *self.served("-m", "bottle", "-b", "127.0.0.1:PORT", "wsgi:app", wsgi=WSGI)
+        )
+
+    @needs("cherrypy")
+    def test_cherrypy(self):
+        self.lives(
+            *self.served("app.py", "PORT", app=CHERRYPY), started=["Bus STARTED"]
+        )
+
+    @needs("gunicorn")
+    def test_gunicorn(self):
+        for options in (
+            [],
+            ["-w", "2"],
+            ["--preload"],
+            ["-k", "gthread", "--threads", "2"],
+        ):
+            with self.subTest(options):
+                up = "    print(helper.VALUE, 'is up', flush=True)\n"
+                self.lives(
+                    *self.served(
+                        "-m",
+                        "gunicorn",
+                        "-b",
+                        "127.0.0.1:PORT",
+                        *options,
+                        "wsgi:app",
+                        wsgi=WSGI + up,
+                    ),
+                    started=["is up"] * (2 if "-w" in options else 1),
+                )
+
+    @needs("waitress")
+    def test_waitress(self):
+        self.lives(
+            *self.served(
+                "-m", "waitress", "--listen", "127.0.0.1:PORT", "wsgi:app", wsgi=WSGI
+            )
+        )
+
+    @needs("twisted")
+    def test_twisted(self):
+        for plain in (True, False):
+            with self.subTest(plain=plain):
+                program, port = self.served("app.py", "PORT", app=TWISTED, plain=plain)
+                # By itself, reactor.run() returns after Ctrl-C, and the status is 0.
+                self.lives(program, port, own=(0,) if plain else (130,))
+                self.assertIn("hook on MainThread", program.output)
+
+    @needs("twisted")
+    def test_twistd(self):
+        app = """
+            import helper
+            from twisted.application import service, strports
+            from twisted.web import resource, server
+            class Index(resource.Resource):
+                isLeaf = True
+                def render_GET(self, request):
+                    return str(helper.VALUE).encode()
+            application = service.Application("app")
+            strports.service("tcp:PORT:interface=127.0.0.1", server.Site(Index())).setServiceParent(application)
+        """
+        program, port = self.program(helper="VALUE = 1"), free_port()
+        program.write("app.tac", app.replace("PORT", str(port)))
+        program.wrap(
+            "--watch",
+            "app.tac",
+            os.path.join(os.path.dirname(sys.executable), "twistd"),
+            "-noy",
+            "app.tac",
+            env=clean_environment(PYTHONUNBUFFERED="1", PYTHONPATH="."),
+        )
+        self.lives(program, port)
+
+    @needs("trio")
+    def test_trio(self):
+        for plain in (True, False):
+            with self.subTest(plain=plain):
+                program, port = self.served("app.py", "PORT", app=TRIO, plain=plain)
+                self.lives(program, port)
+                self.assertIn("hook on MainThread", program.output)
+
+    @needs("uvloop")
+    def test_uvloop(self):
+        for plain in (True, False):
+            with self.subTest(plain=plain):
+                program, port = self.served("app.py", "PORT", app=UVLOOP, plain=plain)
+                self.lives(program, port)
+                self.assertIn("hook on MainThread", program.output)
+
+    @needs("gevent")
+    def test_gevent(self):
+        self.lives(*self.served("app.py", "PORT", app=GEVENT, wsgi=WSGI))
+
+    @needs("gevent", "gunicorn")
+    def test_gunicorn_gevent(self):
+        self.lives(
+            *self.served(
+                "-m",
+                "gunicorn",
+                "-k",
+                "gevent",
+                "-b",
+                "127.0.0.1:PORT",
+                "wsgi:app",
+                wsgi=WSGI,
+            )
+        )
+
+    @needs("celery")
+    def test_celery(self):
+        for pool in ("solo", "prefork", "threads"):
+            with self.subTest(pool):
+                program, _ = self.served(
+                    "-m",
+                    "celery",
+                    "-A",
+                    "app",
+                    "worker",
+                    "-P",
+                    pool,
+                    "-c",
+                    "1",
+                    app=CELERY,
+                )
+                program.expect("task 1")
+                program.write("helper.py", "VALUE = 2")
+                program.expect("autoreload: helper.py changed, restarting$")
+                program.expect("task 2")
+                program.write("helper.py", "VALUE =")
+                program.expect("autoreload: helper.py does not compile")
+                program.write("helper.py", "1 / 0")
+                program.expect("ZeroDivisionError")
+                program.expect("waiting for a change$")
+                program.write("helper.py", "VALUE = 3")
+                program.expect("task 3")
+                self.assertEqual(program.stop(), 130, program.output)
+
+    def commands(self, app):
+        program, _ = self.served("app.py", "--name", "you", app=app)
+        program.expect("hello you 1")
+        program.expect("autoreload: app.py ended, waiting for a change$")
+        program.write("helper.py", "VALUE = 2")  # which does not end
+        program.expect("hello you 2")
+        program.write("helper.py", "VALUE =")
+        program.expect("does not compile, the old code runs on")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError")
+        program.expect("autoreload: app.py failed, waiting for a change$")
+        program.write("helper.py", "VALUE = 2")
+        program.expect("hello you 2")
+        self.assertEqual(program.stop(), 130, program.output)
+
+    @needs("click")
+    def test_click(self):
+        decorator = '@click.command()\n    @click.option("--name")'
+        self.commands(
+            COMMAND.format(
+                module="click", decorator=decorator, parameter="name", call="main()"
+            )
+        )
+
+    @needs("typer")
+    def test_typer(self):
+        self.commands(
+            COMMAND.format(
+                module="typer",
+                decorator="",
+                parameter='name: str = "x"',
+                call="typer.run(main)",
+            )
+        )
+
+    def trial(self, *command, test):
+        program, _ = self.served(*command, options=["--until-success"], test_it=test)
+        program.expect("2 != 1|assert 1 == 2")
+        program.expect("autoreload: .* exited with status 1, waiting for a change$")
+        program.write("helper.py", "VALUE =")
+        program.expect("does not compile|SyntaxError")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError")
+        program.expect("waiting for a change$")
+        program.write("helper.py", "VALUE = 2")
+        self.assertEqual(program.rest(), 0, program.output)
+        again, _ = self.served(*command, options=["--until-success"], test_it=test)
+        again.expect("waiting for a change$")
+        self.assertEqual(again.stop(), 130)
+
+    def test_unittest(self):
+        self.trial(
+            "-m",
+            "unittest",
+            test="""
+            import helper, unittest
+            class Test(unittest.TestCase):
+                def test(self):
+                    self.assertEqual(2, helper.VALUE)
+        """,
+        )
+
+    @needs("pytest")
+    def test_pytest(self):
+        self.trial(
+            "-m",
+            "pytest",
+            "-q",
+            test="""
+            import helper
+            def test():
+                assert helper.VALUE == 2
+        """,
+        )
+
+    @needs("IPython")
+    def test_ipython(self):
+        program, _ = self.served(
+            "-m",
+            "IPython",
+            "--colors=NoColor",
+            "-c",
+            "import autoreload; autoreload.start(); autoreload.start(); print(6 * 7)",
+            plain=True,
+        )
+        program.expect(
+            "RuntimeWarning: autoreload: an interactive interpreter has no command to repeat, nothing is watched"
+        )
+        program.expect("42")
+        self.assertEqual(program.rest(), 0)
+        self.assertEqual(program.output.count("nothing is watched"), 1)
+
+    @needs("ipykernel", "jupyter_client")
+    def test_ipykernel(self):
+        from jupyter_client.manager import start_new_kernel
+
+        program = self.program()
+        manager, client = start_new_kernel(
+            cwd=program.directory, env=clean_environment()
+        )
+        self.addCleanup(manager.shutdown_kernel, now=True)
+        self.addCleanup(client.stop_channels)
+        said = []
+        reply = client.execute_interactive(
+            "import autoreload; autoreload.start(); autoreload.start(); print(6 * 7)",
+            timeout=DEADLINE,
+            output_hook=lambda message: said.append(message["content"].get("text", "")),
+        )
+        self.assertEqual(reply["content"]["status"], "ok")
+        self.assertIn("42", "".join(said))
+        self.assertEqual("".join(said).count("nothing is watched"), 1, said)
+
+
+GRACEFUL = (
+    ("uvicorn", "-m uvicorn app:app --port PORT", {"app": FASTAPI}),
+    (
+        "uvicorn --workers 2",
+        "-m uvicorn app:app --port PORT --workers 2",
+        {"app": FASTAPI},
+    ),
+    ("hypercorn", "-m hypercorn app:app -b 127.0.0.1:PORT", {"app": STARLETTE}),
+    (
+        "hypercorn -w 0",
+        "-m hypercorn -w 0 app:app -b 127.0.0.1:PORT",
+        {"app": STARLETTE},
+    ),
+    ("aiohttp", "app.py PORT", {"app": AIOHTTP}),
+    ("gunicorn", "-m gunicorn -b 127.0.0.1:PORT wsgi:app", {"wsgi": WSGI}),
+    (
+        "gunicorn gthread",
+        "-m gunicorn -k gthread -b 127.0.0.1:PORT wsgi:app",
+        {"wsgi": WSGI},
+    ),
+    ("waitress", "-m waitress --listen 127.0.0.1:PORT wsgi:app", {"wsgi": WSGI}),
+    ("flask", "-m flask --app app run --no-reload --port PORT", {"app": FLASK}),
+)
 
 
 def readme_snippets(language):
