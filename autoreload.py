@@ -761,7 +761,7 @@ def checksum_of(path: str) -> int:
         return 0
 
 
-# --- The stop: Ctrl-C ----------------------------------------------------------------
+# --- The hooks: what the program does before a restart -------------------------------
 
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
@@ -853,6 +853,9 @@ def report(text: str) -> None:
 
     show(traceback.format_exc())
     say(text)
+
+
+# --- The stop: Ctrl-C ----------------------------------------------------------------
 
 
 class Interrupts:
@@ -978,6 +981,9 @@ def main_frames() -> "Iterator[FrameType]":
         frame = frame.f_back
 
 
+# --- The workers: what they report, and their end ------------------------------------
+
+
 class Workers:
     """The processes forked from this one, directly or not, and `multiprocessing`'s.
 
@@ -1089,6 +1095,9 @@ def reap(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except OSError:  # somebody else's child
         return False
+
+
+# --- The sweep: what exec hands on, put back -----------------------------------------
 
 
 def flush() -> None:
