@@ -1326,7 +1326,10 @@ class Reloader:
         self.check_time: Any = None  # in seconds, as is grace, once they are set
         self.grace: Any = None
         self.name = "".join(self.launch.target[self.launch.target[:1] == ["-m"] :][:1])
-        self.command = [FILE, "--until-success", *self.launch.target]
+        by_way_of_us = (
+            [FILE, "--until-success"] if os.path.isfile(FILE) else []
+        )  # a zip
+        self.command = [*by_way_of_us, *self.launch.target]
         self.orphans = children() if state else []  # left by the run before this one
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.next: Any = None  # the next run, if the main thread is to begin it
@@ -1820,6 +1823,11 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         sys.argv[:] = ["-c", *target[2:]]
         set_path("")
         main.__loader__ = machinery.BuiltinImporter
+        if sys.version_info >= (3, 13):  # tracebacks show its lines
+            import linecache
+
+            lines = target[1].splitlines(keepends=True)
+            linecache.cache["<string>"] = len(target[1]), None, lines, "<string>"
         return compile(target[1], "<string>", "exec", dont_inherit=True)
     if target[0] == "-m":
         sys.argv[:] = ["-m", *target[2:]]
