@@ -1289,6 +1289,7 @@ def leave_note(notes: "str | None", text: str) -> None:
 def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     flush()
+    _reloader.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
     flush_files()
     if status < 0:
         try:

@@ -2809,15 +2809,6 @@ class TerminalTest(Story):
             for wrap in (
                 [NAME + ".py", "--check-time", "100", "--grace", "10", "app.py"],
                 ["app.py"],
-                [
-                    NAME + ".py",
-                    "--supervise",
-                    "--check-time",
-                    "100",
-                    "--grace",
-                    "10",
-                    "app.py",
-                ],
             ):
                 if state == "ended" and wrap == ["app.py"]:
                     continue
