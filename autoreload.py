@@ -37,12 +37,15 @@ environment switches everything off.
 
 import os
 import sys
-import threading
 import time
+from _thread import RLock
+from stat import S_ISDIR
+from stat import S_ISSOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import threading
     from collections.abc import Awaitable
     from collections.abc import Callable
     from collections.abc import Coroutine
@@ -79,7 +82,7 @@ def start(
     """Begin watching in a daemon thread, and return at once.
 
     `check_time` is in milliseconds: a change to a file of your own is seen within
-    it, usually within a tenth of it; one to an installed package within four times
+    it, usually within a tenth of it; one to an installed package within eight times
     it.  `grace` is in seconds: so long may the hooks take, and then the program's
     clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
     Twisted reactor, a trio token, or a function that schedules a function.  None
@@ -112,7 +115,7 @@ def ignore(pattern: str) -> None:
 
     A glob: relative to any directory, `*` also matches `/`.
     """
-    _reloader.watch_list.ignore(path_of(pattern))
+    _reloader.watcher.watch_list.ignore(path_of(pattern))
 
 
 def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
@@ -156,12 +159,16 @@ def path_of(path: "str | os.PathLike[str]") -> str:
     return text
 
 
-# --- The launch: what must be remembered before the program touches it ---------------
+# --- The basics: what every room uses -------------------------------------------------
 
 FILE = os.path.abspath(__file__)
-_STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
-_Module = type(sys)
 _signal = __import__("_signal")  # signal without its enums, which take long to import
+
+
+def import_threading() -> None:
+    """Import it when watching begins: it takes longer than all of this file."""
+    global threading
+    import threading
 
 
 def show(text: str) -> None:
@@ -174,6 +181,24 @@ def show(text: str) -> None:
 
 def say(text: str) -> None:
     show(f"autoreload: {text}\n")
+
+
+def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
+    """Wait for something until a moment of the monotonic clock; return whether it is so."""
+    while not is_so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def is_ignored(number: int) -> bool:
+    return bool(_signal.getsignal(number) == _signal.SIG_IGN)
+
+
+# --- The launch: what must be remembered before the program touches it ---------------
+
+_STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
 
 
 def split(
@@ -209,6 +234,11 @@ def read_proc(name: str) -> bytes:
         return b""
 
 
+def children() -> "list[int]":
+    """Return the children of this process, where the system lists them."""
+    return [int(pid) for pid in read_proc(f"task/{os.getpid()}/children").split()]
+
+
 def launch_environment() -> "dict[str, str]":
     """Return the environment as it was before the program changed it.
 
@@ -221,18 +251,13 @@ def launch_environment() -> "dict[str, str]":
     return {name: value for name, _, value in pairs if name != _STATE}
 
 
-def children() -> "list[int]":
-    """Return the children of this process, where the system lists them."""
-    return [int(pid) for pid in read_proc(f"task/{os.getpid()}/children").split()]
-
-
-def inheritable() -> "dict[int, tuple[int, int]]":
-    """Return the descriptors that exec hands on, with device and inode."""
+def inheritable() -> "dict[int, os.stat_result]":
+    """Return the descriptors that exec hands on."""
     found = {}
     for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
         try:
             if os.get_inheritable(fd):
-                found[fd] = os.fstat(fd).st_dev, os.fstat(fd).st_ino
+                found[fd] = os.fstat(fd)
         except OSError:  # the one that listed the directory
             pass
     return found
@@ -258,8 +283,8 @@ class Launch:
         # Sockets, too: a server closes in its clean-up what it was given (LISTEN_FDS).
         self.kept = {
             fd: os.dup(fd)
-            for fd in self.descriptors
-            if fd < 3 or os.fstat(fd).st_mode & 0o170000 == 0o140000
+            for fd, status in self.descriptors.items()
+            if fd < 3 or S_ISSOCK(status.st_mode)
         }
         self.terminal = self._terminal()
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
@@ -301,12 +326,17 @@ class Launch:
         """Return when the process began, in ns since the epoch, as far as one can tell."""
         if self.state or not self.process:
             return time.time_ns()
-        per_second = os.sysconf("SC_CLK_TCK")
-        age = (
-            time.clock_gettime(time.CLOCK_BOOTTIME)
-            - (int(self.process[19]) + 1) / per_second
-        )
+        ticks = (int(self.process[19]) + 1) / os.sysconf("SC_CLK_TCK")
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
         return time.time_ns() - int(age * 1e9)
+
+    def name_of(self, path: str) -> str:
+        """Return a path as it is shorter, relative or absolute."""
+        try:
+            path = min(path, os.path.relpath(path, self.directory), key=len)
+        except ValueError:  # another drive; no directory
+            pass
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
     def obstacle(self) -> str:
         """Return why there is no command to repeat, or nothing if there is one."""
@@ -327,10 +357,6 @@ class Launch:
         )
 
 
-def is_ignored(number: int) -> bool:
-    return bool(_signal.getsignal(number) == _signal.SIG_IGN)
-
-
 # --- The watch list: which files matter ----------------------------------------------
 
 # What a directory watch leaves out, besides virtual environments.
@@ -339,6 +365,9 @@ SKIPPED = (
     *("*~", "#*#", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
     *("*.log", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
 )
+
+
+_Module = type(sys)
 
 
 def file_of(module: object) -> str:
@@ -385,7 +414,7 @@ def files_below(folder: str, pattern: str) -> "Iterator[str]":
 
 def failure_files(error: "BaseException | None") -> "Iterator[str]":
     """Yield the files that had a part in a failure, in its causes and contexts."""
-    errors, seen = [error], set()
+    errors, seen = [error], {id(None)}
     while errors:
         error = errors.pop()
         if error is None or id(error) in seen:
@@ -416,16 +445,16 @@ def outermost(folders: "Iterable[str]") -> "list[str]":
 
 
 class WatchList:
-    """The files that matter, each listed once: the program's own ones, and installed ones."""
+    """The files that matter, each listed once: the user's own ones, and installed ones."""
 
     def __init__(self) -> None:
         self.own: list[str] = []
         self.installed: list[str] = []
         self._listed: set[str] = set()
-        self._modules: set[str] = set()  # the names seen in sys.modules
-        self._modules_state: object = None  # what tells that it has changed
+        self._names: list[str] = []  # of sys.modules, when it was last walked
+        self._known: set[str] = set()  # those of them whose files are listed
+        self._watched: list[tuple[str, str]] = []  # directory or glob, names of files
         self._next_walk = 0.0
-        self._walked: list[tuple[str, str]] = []  # directory or glob, names of interest
         self._ignored: list[str] = []
         self._is_installed: dict[str, bool] = {}  # by directory
         self._roots: tuple[str, ...] = ()
@@ -441,20 +470,20 @@ class WatchList:
     def add_modules(self) -> "Iterator[str]":
         """List the files of the modules not seen before, and yield them."""
         names = list(sys.modules)  # at once: other threads import
-        if (len(names), names[-1]) == self._modules_state:
+        if names == self._names:
             return
-        self._modules_state = len(names), names[-1]
-        for name in [name for name in names if name not in self._modules]:
+        self._names = names
+        for name in [name for name in names if name not in self._known]:
             path = file_of(sys.modules.get(name))
             if path:
-                self._modules.add(name)
+                self._known.add(name)
                 if self.add(path):
                     yield path
 
     def watch(self, path: str, names: str = "*") -> "Iterator[str]":
         """List a path, a directory's files called `names`, or the matches of a glob."""
         if os.path.isdir(path) or (set(path) & set("*?[") and not os.path.exists(path)):
-            self._walked.append((path, names))
+            self._watched.append((path, names))
             return self._walk(path, names)
         return filter(self.add, [path])
 
@@ -463,9 +492,9 @@ class WatchList:
 
         It is done every `check_time` seconds, or more seldom if it takes long.
         """
-        if self._walked and time.monotonic() > self._next_walk:
+        if self._watched and time.monotonic() > self._next_walk:
             begun = time.thread_time()
-            for path, names in self._walked:
+            for path, names in self._watched:
                 yield from self._walk(path, names)
             pause = max(check_time, 99 * (time.thread_time() - begun))
             self._next_walk = time.monotonic() + pause
@@ -494,12 +523,9 @@ class WatchList:
     def _walk(self, path: str, names: str) -> "Iterator[str]":
         import glob
 
-        for found in (
-            [path] if os.path.isdir(path) else glob.iglob(path, recursive=True)
-        ):
-            for file in (found, *files_below(found, names)):
-                if self.add(file):
-                    yield file
+        tops = [path] if os.path.isdir(path) else glob.iglob(path, recursive=True)
+        for top in tops:
+            yield from filter(self.add, (top, *files_below(top, names)))
 
     def _ignores(self, path: str) -> bool:
         import re
@@ -517,10 +543,6 @@ class Snapshot:
     def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
         self.stamps: dict[str, Stamp] = {}
         self._stat = stat
-        self._turn = 0
-        self._cost = 0.0  # of a look, in seconds of CPU time, averaged over ten
-        self._freshest: list[str] = []
-        self._sorted = 0  # how many own files there were when they were sorted
 
     def stamp(self, path: str) -> "Stamp":
         """Return what identifies a file's content, or None if there is no file."""
@@ -528,9 +550,13 @@ class Snapshot:
             status = self._stat(path)
         except (OSError, ValueError):
             return None
-        if status.st_mode & 0o170000 == 0o040000:  # a directory: what it is, not holds
+        if S_ISDIR(status.st_mode):  # what it is, not what it holds
             return 0, 0, status.st_ino
         return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def meet(self, path: str, *, differs: bool = False) -> None:
+        """Take note of a file newly listed, be it as it was loaded or not."""
+        self.stamps.setdefault(path, None if differs else self.stamp(path))
 
     def look(self, paths: "Iterable[str]") -> "list[str]":
         """Return those of `paths` that differ from the last look at them."""
@@ -542,38 +568,13 @@ class Snapshot:
                 changed.append(path)
         return changed
 
-    def look_at_due(self, watch_list: WatchList) -> "list[str]":
-        """Return those of the files whose turn it is that have changed."""
-        begun = time.thread_time()
-        changed = self.look(self.due(watch_list))
-        self._cost += (time.thread_time() - begun - self._cost) / 10
-        return changed
+    def freshest(self, paths: "Iterable[str]") -> "list[str]":
+        """Return the few that were modified last: they will be edited again."""
+        return sorted(paths, key=lambda path: self.stamps[path] or (0,))[-4:]
 
-    def pause(self, check_time: float) -> float:
-        """Return the seconds until the next look, which keep to the budget of 1 %."""
-        return max(check_time / 10, 99 * self._cost)
-
-    def meet(self, path: str, *, differs: bool = False) -> None:
-        """Take note of a file newly listed, be it as it was loaded or not."""
-        self.stamps.setdefault(path, None if differs else self.stamp(path))
-
-    def due(self, watch_list: WatchList) -> "list[str]":
-        """Return the files whose turn it is.
-
-        Files differ in how soon they change: the freshest few are due in every turn, in
-        every tenth also all own ones and a quarter of the installed ones.
-        """
-        self._turn += 1
-        own, installed = watch_list.own, watch_list.installed
-        if len(own) != self._sorted:
-            self._sorted = len(own)
-            self._freshest = sorted(own, key=self._mtime)[-8:]
-        if not self.is_full_turn():
-            return self._freshest
-        return own + installed[self._turn // 10 % 4 :: 4]
-
-    def is_full_turn(self) -> bool:
-        return self._turn % 10 == 0
+    def modified_since(self, moment: int) -> "set[str]":
+        stamps = list(self.stamps.items())
+        return {path for path, stamp in stamps if stamp and stamp[0] > moment}
 
     def settle(self, changed: "set[str]", own: "list[str]") -> None:
         """Wait until all files have been quiet for a while; add what changes meanwhile.
@@ -599,16 +600,6 @@ class Snapshot:
             except OSError:
                 ages.append(0)
         return max(0, min(ages))
-
-    def modified_since(self, moment: int) -> "set[str]":
-        return {
-            path
-            for path, stamp in list(self.stamps.items())
-            if stamp and stamp[0] > moment
-        }
-
-    def _mtime(self, path: str) -> int:
-        return (self.stamps[path] or (0,))[0]
 
     def note_loads(self) -> None:
         """Have the import system tell which stamp each source file had as it was loaded.
@@ -703,6 +694,16 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
                 pass
 
 
+def checksum_of(path: str) -> int:
+    import zlib
+
+    try:
+        with open(path, "rb") as file:
+            return zlib.crc32(file.read())
+    except OSError:
+        return 0
+
+
 class LoopGuard:
     """Knows a program that would restart for ever, since it rewrites its own files.
 
@@ -746,19 +747,9 @@ class LoopGuard:
     def _note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
         writing = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
         if writing or event in ("os.rename", "os.utime"):
-            for path in arguments[:2]:
-                if isinstance(path, str):
-                    self._written.add(os.path.abspath(path))
-
-
-def checksum_of(path: str) -> int:
-    import zlib
-
-    try:
-        with open(path, "rb") as file:
-            return zlib.crc32(file.read())
-    except OSError:
-        return 0
+            self._written.update(
+                os.path.abspath(path) for path in arguments[:2] if isinstance(path, str)
+            )
 
 
 # --- The hooks: what the program does before a restart -------------------------------
@@ -768,12 +759,8 @@ def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
     """Return what calls a function on the thread of a loop, be it of any kind."""
     if io_loop is None:
         return background
-    for name in (
-        "call_soon_threadsafe",
-        "add_callback",
-        "callFromThread",
-        "run_sync_soon",
-    ):
+    names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
+    for name in names:  # of asyncio, Tornado, Twisted and trio
         if hasattr(io_loop, name):
             return getattr(io_loop, name)  # type: ignore[no-any-return]
     if callable(io_loop):
@@ -820,7 +807,7 @@ def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> None:
 def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done = threading.Event()
-    text = f"hook {getattr(hook, '__qualname__', repr(hook))} failed, restarting all the same"
+    text = f"hook {name_of_hook(hook)} failed, restarting all the same"
 
     async def finish(awaitable: "Awaitable[object]") -> None:
         try:
@@ -847,6 +834,10 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
     return done.wait(max(0, deadline - time.monotonic()))
 
 
+def name_of_hook(hook: "Callable[[], object]") -> str:
+    return getattr(hook, "__qualname__", repr(hook))
+
+
 def report(text: str) -> None:
     """Show the exception being handled, then say what happens next."""
     import traceback
@@ -867,64 +858,70 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.ours = 0  # how many of the Ctrl-Cs were sent by us
+        self.ours = 0  # how many of the Ctrl-Cs were sent by us, or have been survived
+        self._survived = 0  # how many terminations
         self._before: dict[int, int] = {}  # counts of the handlers since replaced
-        self._look_up: Callable[[int], Any] = lambda number: None
+        self._install: Callable[[int, Any], Any] = _signal.signal
+        self._look_up: Callable[[int], Any] = _signal.getsignal
 
     def count(self) -> None:
         """Begin to count, where signals can be handled: on the main thread."""
         if self._before or threading.current_thread() is not threading.main_thread():
             return
-        import functools
         import signal
 
-        install, self._look_up = signal.signal, signal.getsignal
+        self._install, self._look_up = signal.signal, signal.getsignal
         self._before = {signal.SIGINT: 0, signal.SIGTERM: 0}
-
-        def signal_(signalnum: int, handler: "Any") -> "Any":
-            shown, before = getsignal(signalnum), self.counted(signalnum)
-            if signalnum == signal.SIGINT and handler == signal.SIG_DFL:
-                if self.ours and not self.fatal():  # it would end us, as twistd does
-                    handler = signal.default_int_handler
-            if signalnum in self._before and callable(handler):
-                handler = functools.lru_cache(maxsize=0)(handler)
-            install(signalnum, handler)
-            if signalnum in self._before:
-                self._before[signalnum] = before
-            return shown
-
-        def getsignal(signalnum: int) -> "Any":
-            handler = self._look_up(signalnum)
-            return handler.__wrapped__ if hasattr(handler, "cache_info") else handler
-
-        def repeat(send: "Callable[..., None]") -> "Callable[..., None]":
-            def send_(*args: int) -> None:
-                if self.ours and args in (
-                    (signal.SIGINT,),
-                    (os.getpid(), signal.SIGINT),
-                ):
-                    self.ours += 1
-                send(*args)
-
-            return send_
-
-        setattr(signal, "signal", signal_)
-        setattr(signal, "getsignal", getsignal)
+        setattr(signal, "signal", self.signal)
+        setattr(signal, "getsignal", self.getsignal)
         # A program that passes our Ctrl-C on to itself, as uvicorn does, adds none.
-        setattr(signal, "raise_signal", repeat(signal.raise_signal))
-        setattr(os, "kill", repeat(os.kill))
+        setattr(signal, "raise_signal", self._uncounted(signal.raise_signal))
+        setattr(os, "kill", self._uncounted(os.kill))
         for number in self._before:
-            if callable(getsignal(number)):
-                signal_(number, getsignal(number))
+            if callable(self.getsignal(number)):
+                self.signal(number, self.getsignal(number))
+
+    def signal(self, signalnum: int, handler: "Any") -> "Any":
+        """Install a handler, as signal.signal does, with a counter around it."""
+        import functools
+
+        shown, before = self.getsignal(signalnum), self.counted(signalnum)
+        if signalnum == _signal.SIGINT and handler == _signal.SIG_DFL:
+            if self.ours and not self.fatal():  # it would end us, as twistd does
+                handler = _signal.default_int_handler
+        if signalnum in self._before and callable(handler):
+            handler = functools.lru_cache(maxsize=0)(handler)
+        self._install(signalnum, handler)
+        if signalnum in self._before:
+            self._before[signalnum] = before
+        return shown
+
+    def getsignal(self, signalnum: int) -> "Any":
+        """Return a handler, as signal.getsignal does, without its counter."""
+        handler = self._look_up(signalnum)
+        return handler.__wrapped__ if hasattr(handler, "cache_info") else handler
+
+    def _uncounted(self, send: "Callable[..., None]") -> "Callable[..., None]":
+        def send_(*args: int) -> None:
+            if self.ours and args in ((_signal.SIGINT,), (os.getpid(), _signal.SIGINT)):
+                self.ours += 1
+            send(*args)
+
+        return send_
 
     def counted(self, number: int) -> int:
         """Return how often a signal has arrived."""
         counter = getattr(self._look_up(number), "cache_info", None)
         return self._before.get(number, 0) + (counter().misses if counter else 0)
 
+    def forget(self) -> None:
+        """Forget those that have arrived: the program has survived them."""
+        self.ours = self.counted(_signal.SIGINT)
+        self._survived = self.counted(_signal.SIGTERM)
+
     def fatal(self) -> int:
         """Return the signal by which somebody else wants the program to end, or 0."""
-        if self.counted(_signal.SIGTERM):
+        if self.counted(_signal.SIGTERM) > self._survived:
             return int(_signal.SIGTERM)
         return int(_signal.SIGINT) if self.counted(_signal.SIGINT) > self.ours else 0
 
@@ -953,18 +950,9 @@ def silence_interrupt() -> None:
 
         return report_others
 
-    for owner, name in (
-        (sys, "excepthook"),
-        (sys, "unraisablehook"),
-        (threading, "excepthook"),
-    ):
-        setattr(owner, name, quiet(getattr(owner, name)))
-
-
-def is_debugger(frame: "FrameType") -> bool:
-    """Whether a frame is that of a pdb prompt."""
-    in_pdb = frame.f_globals.get("__name__") == "pdb"
-    return in_pdb and frame.f_code.co_name == "interaction"
+    for owner in (sys, threading):
+        setattr(owner, "excepthook", quiet(owner.excepthook))
+    setattr(sys, "unraisablehook", quiet(sys.unraisablehook))
 
 
 def main_ident() -> int:
@@ -981,6 +969,132 @@ def main_frames() -> "Iterator[FrameType]":
         frame = frame.f_back
 
 
+def is_in(function: str, module: str) -> bool:
+    """Whether the main thread is in a function of a module."""
+    return any(
+        frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
+        for frame in main_frames()
+    )
+
+
+def at_debugger() -> bool:
+    return is_in("interaction", "pdb")
+
+
+def between_requests() -> bool:
+    """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
+    return not is_in("_handle_request_noblock", "socketserver")
+
+
+def requests_are_done() -> bool:
+    """Whether a server of `socketserver` has no thread any more that answers a request."""
+    targets = [getattr(thread, "_target", None) for thread in threading.enumerate()]
+    return "process_request_thread" not in [getattr(t, "__name__", "") for t in targets]
+
+
+# --- The end: how the program ends, or stays for its next run -------------------------
+
+
+class Ending:
+    """The main thread's last act: all ways to end a program meet in one exit handler."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.interrupts = Interrupts()
+        self.outcome = ""  # how the program ended, if that is to be waited out
+        self.stopping = False  # a restart is under way
+        self.leaving = False  # the program's code had ended when it began
+        self.finishing = False  # exit functions are running
+        self.finished = False  # the main thread waits for the next run
+        self.next: Any = None  # that, if the main thread is to begin it
+        self._launch = launch
+        self._pid = os.getpid()
+
+    def prepare(self) -> None:
+        """Be there when the main thread is at its end, but for threads it waits for."""
+        getattr(threading, "_register_atexit")(self._begin)
+
+    def _begin(self) -> None:
+        import atexit
+
+        self.leaving = self.stopping  # by a hook's doing: Ctrl-C would cut threads off
+        atexit.register(self._finish)  # so late, it is the first of the handlers to run
+
+    def _finish(self) -> None:
+        if os.getpid() != self._pid:
+            return
+        self.finishing = True
+        if not self.stopping and not self.outcome:
+            return leave_note(self._launch, "{}")
+        while True:
+            try:
+                self._stay()
+            except KeyboardInterrupt:
+                if self.interrupts.fatal():
+                    end_as(-_signal.SIGINT)
+
+    def _stay(self) -> None:
+        """Run the other exit functions; then wait, while the watcher does the rest."""
+        import atexit
+        import signal
+
+        atexit.unregister(self._finish)
+        atexit._run_exitfuncs()
+        flush()
+        if self.interrupts.fatal():
+            end_as(-self.interrupts.fatal())
+        self.interrupts.count()
+        usual: dict[int, Any] = {
+            signal.SIGINT: signal.default_int_handler,
+            signal.SIGTERM: signal.SIG_DFL,
+        }
+        for number, handler in usual.items():
+            if not is_ignored(number):
+                signal.signal(number, handler)
+        if self.outcome and not self.stopping:
+            say(f"{self.outcome}, waiting for a change")
+        self.outcome, self.finished = "", True
+        while not self.next:
+            # Not longer: a signal that arrives right before a sleep does not end it.
+            time.sleep(0.05 if _restart is supervise else 0.5)
+        _restart(*self.next)
+
+    def run_exit_functions(self) -> None:
+        """Run the exit functions in the stead of a main thread that does not end."""
+        import atexit
+
+        done = threading.Event()
+        atexit.unregister(self._finish)
+
+        def run() -> None:
+            atexit._run_exitfuncs()
+            flush()
+            done.set()
+
+        background(run)
+        done.wait(1)
+
+
+def leave_note(launch: Launch, text: str) -> None:
+    """Tell the supervisor, if there is one, that this end is meant."""
+    if "notes" in launch.state:
+        with open(launch.state["notes"], "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def end_as(status: int) -> None:
+    """End at once with an exit status or, if it is negative, by a signal."""
+    flush()
+    _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
+    flush_files()
+    if status < 0:
+        try:
+            _signal.signal(-status, _signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        except ValueError:  # not on the main thread
+            pass
+    os._exit(status if status >= 0 else 128 - status)
+
+
 # --- The workers: what they report, and their end ------------------------------------
 
 
@@ -990,16 +1104,16 @@ class Workers:
     Those forked report through a pipe that they exist, and what they import.
     """
 
-    def __init__(self) -> None:
-        self.forked: set[int] = set()
+    def __init__(self, orphans: "Iterable[int]") -> None:
+        self._forked: set[int] = set()
+        self._orphans = set(orphans)  # left by the run before this one
+        self._are_silent = False
         self._reader = self._writer = -1
         self._rest = b""
 
     def expect(self) -> None:
         """Prepare for reports, before a fork."""
-        __import__(
-            "json"
-        )  # half imported by another thread, it would stay so in the fork
+        __import__("json")  # half imported by a thread, it would stay so in the fork
         if self._reader < 0:
             self._reader, self._writer = os.pipe()
 
@@ -1023,7 +1137,7 @@ class Workers:
         *lines, self._rest = self._rest.split(b"\n")
         for kind, *values in map(json.loads, lines):
             if kind == "worker":
-                self.forked.add(values[0])
+                self._forked.add(values[0])
             else:
                 yield [kind, *values]
 
@@ -1037,29 +1151,39 @@ class Workers:
         """Have them end, then kill those that are left; leave no zombies."""
         deadline = time.monotonic() + seconds
         asked: set[int] = set()
-        while not self._gone() and time.monotonic() < deadline:
+
+        def ask() -> bool:
             for pid in set(self._pids()) - asked:  # also those forked meanwhile
                 asked.add(pid)
                 send(pid, _signal.SIGTERM)
-            time.sleep(0.01)
-        while not self._gone() and time.monotonic() < deadline + 1:
+            return self._gone()
+
+        def kill() -> bool:
             for pid in self._pids():
                 send(pid, getattr(_signal, "SIGKILL", _signal.SIGTERM))
-            time.sleep(0.01)
+            return self._gone()
+
+        wait_until(ask, deadline) or wait_until(kill, deadline + 1)
 
     def _gone(self) -> bool:
         return all([reap(pid) for pid in self._pids()])
 
-    def spawned(self) -> "set[int]":
+    def are_silent(self) -> bool:
+        """Whether there are, for the first time, processes that do not report."""
+        self._orphans = {pid for pid in self._orphans if not reap(pid)}
+        was, self._are_silent = self._are_silent, bool(self._spawned())
+        return self._are_silent and not was
+
+    def _spawned(self) -> "set[int]":
         """Return the processes of `multiprocessing` that do not report."""
         multiprocessing = sys.modules.get("multiprocessing.process")
         # Not active_children(): it would wait for them, from this thread.
         started = list(getattr(multiprocessing, "_children", ()))
-        return {process.pid for process in started} - self.forked
+        return {process.pid for process in started} - self._forked
 
     def _pids(self) -> "list[int]":
         list(self.told())  # those forked a moment ago
-        return list(filter(in_our_group, self.forked | self.spawned()))
+        return list(filter(in_our_group, self._forked | self._spawned()))
 
 
 def send(pid: int, number: int) -> None:
@@ -1116,13 +1240,15 @@ def flush_files() -> None:
     import gc
     import io
 
-    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
-        for thing in gc.get_objects():
-            if issubclass(type(thing), kind):
-                try:
-                    thing.flush()
-                except Exception:  # it may be closed
-                    pass
+    things = gc.get_objects()
+    bases = io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom
+    kinds = {kind for kind in set(map(type, things)) if issubclass(kind, bases)}
+    files = [thing for thing in things if type(thing) in kinds]
+    for file in sorted(files, key=lambda file: isinstance(file, io.BufferedIOBase)):
+        try:  # text first: it is written to a buffer
+            file.flush()
+        except Exception:  # it may be closed
+            pass
 
 
 def sweep(launch: Launch, kept: "Iterable[int]") -> None:
@@ -1137,9 +1263,9 @@ def sweep(launch: Launch, kept: "Iterable[int]") -> None:
     restore_terminal(launch)
     for fd in inheritable():
         os.set_inheritable(fd, False)
-    for fd, identity in launch.descriptors.items():
+    for fd, status in launch.descriptors.items():
         try:
-            if (os.fstat(fd).st_dev, os.fstat(fd).st_ino) == identity:
+            if os.path.samestat(os.fstat(fd), status):
                 os.set_inheritable(fd, True)
         except OSError:  # the program has closed it
             pass
@@ -1168,9 +1294,7 @@ def restore_terminal(launch: Launch) -> None:
     try:
         if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
             termios.tcsetattr(fd, termios.TCSANOW, settings)
-            termios.tcflush(
-                fd, termios.TCIFLUSH
-            )  # as Ctrl-C does with a half-typed line
+            termios.tcflush(fd, termios.TCIFLUSH)  # as Ctrl-C drops a half-typed line
     except (OSError, termios.error):  # not our terminal, or gone
         pass
 
@@ -1186,11 +1310,10 @@ class Sockets:
         self._kept: dict[str, socket] = {}
 
     def listen(self, address: "Address") -> "socket":
-        key = (
-            ":".join(map(str, address))
-            if isinstance(address, tuple)
-            else path_of(address)
-        )
+        if isinstance(address, tuple):
+            key = ":".join(map(str, address))
+        else:
+            key = path_of(address)
         if key not in self._kept:
             import socket
 
@@ -1242,34 +1365,18 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """Run the program in a child, again and again; end as it ends.
 
-    A child says that it ends, or wants to be run again, in a file.  If it has not, it
-    has crashed: that is waited out here.
+    If it has not said that it ends, it has crashed: that is waited out here.
     """
     import json
     import signal
-    import subprocess
-    import tempfile
 
     state = json.loads(environment[_STATE])
     while True:
-        with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
-            notes = os.path.join(folder, "notes")
-            environment[_STATE] = json.dumps(
-                {**state, "pid": None, "notes": notes, "sockets": {}}
-            )
-            signal.signal(signal.SIGINT, lambda *_: None)  # the child's to handle
-            _reloader.watch_target()
-            child = subprocess.Popen(words, env=environment, close_fds=False)
-            signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-            status = child.wait()
-            try:
-                with open(notes, encoding="utf-8") as file:
-                    farewell = json.load(file)
-            except OSError:
-                farewell = None
-        if status == AGAIN and farewell:
-            state = farewell
-        elif farewell is not None or -status in (signal.SIGINT, signal.SIGTERM):
+        _reloader.watch_target()
+        status, note = run_child(words, environment, state)
+        if status == AGAIN and note:
+            state = note
+        elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
             end_as(status)
         else:
             signal.signal(signal.SIGINT, lambda *_: end_as(-signal.SIGINT))
@@ -1279,28 +1386,154 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             state["restarts"] += 1
 
 
-def leave_note(notes: "str | None", text: str) -> None:
-    """Tell the supervisor, if there is one, that this end is meant."""
-    if notes:
-        with open(notes, "w", encoding="utf-8") as file:
-            file.write(text)
+def run_child(
+    words: "list[str]", environment: "dict[str, str]", state: "dict[str, Any]"
+) -> "tuple[int, dict[str, Any] | None]":
+    """Run the program to its end; return its exit status, and the note it has left."""
+    import json
+    import signal
+    import subprocess
+    import tempfile
 
-
-def end_as(status: int) -> None:
-    """End at once with an exit status or, if it is negative, by a signal."""
-    flush()
-    _reloader.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
-    flush_files()
-    if status < 0:
+    with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
+        notes = os.path.join(folder, "notes")
+        state = {**state, "pid": None, "notes": notes, "sockets": {}}
+        environment = {**environment, _STATE: json.dumps(state)}
+        signal.signal(signal.SIGINT, lambda *_: None)  # the child's to handle
+        child = subprocess.Popen(words, env=environment, close_fds=False)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        status = child.wait()
         try:
-            _signal.signal(-status, _signal.SIG_DFL)
-            os.kill(os.getpid(), -status)
-        except ValueError:  # not on the main thread
-            pass
-    os._exit(status if status >= 0 else 128 - status)
+            with open(notes, encoding="utf-8") as file:
+                return status, json.load(file)
+        except OSError:
+            return status, None
 
 
 _restart = replace_process if os.name == "posix" else supervise
+
+
+# --- The watcher: keeping watch list and snapshot up to date --------------------------
+
+
+class Watcher:
+    """Knows what has changed."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.watch_list = WatchList()
+        self.snapshot = Snapshot()
+        self.lock = RLock()  # of both together
+        self._launch = launch
+        self._began = time.time_ns()
+        self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
+        self._freshest: list[str] = []
+        self._modules = self._listed = 0  # how many: at the last look, when last listed
+        self._rounds = 0
+        self._next_round = 0.0  # when it is due, by the monotonic clock
+
+    def note_loads(self) -> None:
+        """Begin to take note of what is loaded, and of what has been."""
+        self.snapshot.note_loads()
+        for path in self._early:
+            self.snapshot.meet(path)
+
+    def watch(
+        self, path: str, names: str = "*", *, repair: bool = False
+    ) -> "list[str]":
+        """Watch a path, and return the files found.
+
+        As the `repair` of a failure, what was saved since the start has changed already.
+        """
+        with self.lock:
+            found = list(self.watch_list.watch(path, names))
+            for file in found:
+                saved = repair and self.snapshot.is_newer(file, self._began)
+                self.snapshot.meet(file, differs=saved)
+        return found
+
+    def note(self, path: str) -> None:
+        """Watch a file as such: of a directory, only whether it is there."""
+        with self.lock:
+            if self.watch_list.add(path):
+                self.snapshot.meet(path)
+
+    def watch_sources(self, *, repair: bool = False) -> None:
+        """Watch the directories of the program's own sources."""
+        folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
+        for folder in outermost({*folders, os.path.abspath(sys.path[0])}):
+            self.watch(folder, "*.py", repair=repair)
+
+    def watch_failure(self, error: "BaseException | None") -> None:
+        """Watch what may mend a failure."""
+        for path in failure_files(error):
+            self.watch(os.path.abspath(path), "", repair=True)
+        self.watch_sources(repair=True)
+
+    def list_modules(self) -> "list[str]":
+        """List what has been imported, and return the files new on the list."""
+        found = list(self.watch_list.add_modules())
+        for path in found:
+            self.snapshot.meet(path)
+            if path in self._early:
+                if self.snapshot.is_outdated(path, self._launch.began()):
+                    self.snapshot.stamps[path] = None
+        return found
+
+    def is_round_due(self) -> bool:
+        return time.monotonic() >= self._next_round
+
+    def look(self, check_time: float) -> "list[str]":
+        """Look at the freshest files and, if a round is due, at the others.
+
+        A round is due every `check_time` seconds, or more seldom if it would take more
+        than 1 % of a core.  It has all own files and an eighth of the installed ones.
+        """
+        with self.lock:
+            is_due = self.is_round_due()
+            modules, self._modules = self._modules, len(sys.modules)
+            if (
+                is_due or modules == self._modules != self._listed
+            ):  # imports have paused
+                self._listed = modules
+                self.list_modules()
+            changed = self.snapshot.look(self._freshest)
+            return changed + self._look_round(check_time) if is_due else changed
+
+    def _look_round(self, check_time: float) -> "list[str]":
+        begun = time.thread_time()
+        for path in self.watch_list.walk_again(check_time):
+            self.snapshot.meet(path, differs=True)
+        own, installed = self.watch_list.own, self.watch_list.installed
+        self._rounds += 1
+        changed = self.snapshot.look(own + installed[self._rounds % 8 :: 8])
+        self._freshest = self.snapshot.freshest(own)
+        cost = time.thread_time() - begun
+        self._next_round = time.monotonic() + max(check_time, 99 * cost)
+        return changed
+
+    def settle(self, changed: "set[str]") -> None:
+        self.snapshot.settle(changed, self.watch_list.own)
+
+    def drop_stale(self, changed: "Iterable[str]") -> None:
+        """Drop the bytecode of what has changed, be it while the program stopped."""
+        more = self.snapshot.look(self.watch_list.own)
+        recent = self.snapshot.modified_since(time.time_ns() - 2 * 10**9)
+        drop_bytecode({*changed, *more, *recent})
+
+    def cause(self, changed: "set[str]") -> str:
+        has_installed = self.watch_list.has_installed
+        first = min(changed, key=lambda path: (has_installed(path), path))
+        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
+        return f"{self._launch.name_of(first)} changed{more}"
+
+    def main_position(self) -> str:
+        """Return where the main thread is, in the program's own code if it is there."""
+        frames = [f for f in main_frames() if f.f_globals is not globals()]
+        has_installed = self.watch_list.has_installed
+        own = [f for f in frames if not has_installed(f.f_code.co_filename)]
+        for frame in own or frames:
+            return f"{self._launch.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
+        return "its end"
 
 
 # --- The reloader: all of it put together --------------------------------------------
@@ -1310,52 +1543,45 @@ class Reloader:
     """The only state, the only thread."""
 
     def __init__(self) -> None:
-        self.off = os.environ.get("AUTORELOAD") == "0"
+        self.is_off = os.environ.get("AUTORELOAD") == "0"
         self.launch = Launch()
         state = self.launch.state
         self.restarts: int = state.get("restarts", 0)
         self.guard = LoopGuard(state.get("streaks", {}))
         self.sockets = Sockets(state.get("sockets", {}))
-        self.pid = os.getpid()
-        self.began = time.time_ns()
-        self.watch_list = WatchList()
-        self.snapshot = Snapshot()
-        self.interrupts = Interrupts()
-        self.workers = Workers()
+        self.watcher = Watcher(self.launch)
+        self.workers = Workers(children() if state else [])
+        self.ending = Ending(self.launch)
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None
         self.check_time: Any = None  # in seconds, as is grace, once they are set
         self.grace: Any = None
-        self.name = "".join(self.launch.target[self.launch.target[:1] == ["-m"] :][:1])
-        by_way_of_us = (
-            [FILE, "--until-success"] if os.path.isfile(FILE) else []
-        )  # a zip
-        self.command = [*by_way_of_us, *self.launch.target]
-        self.orphans = children() if state else []  # left by the run before this one
-        self.pending: set[str] = set()  # files that differ from the code that runs
-        self.next: Any = None  # the next run, if the main thread is to begin it
-        self.target_path = ""
-        self.outcome = ""  # how the program ended, if that is to be waited out
-        self.is_worker = self.started = self.commanded = self.warned = False
-        self.requested = self.stopping = self.leaving = self.finishing = False
-        self.in_the_dark = False  # about what processes import that were spawned
-        self.modules = 0  # how many there were at the last look
-        self.wake = threading.Event()
-        self.lock = threading.RLock()  # of the watch list and the snapshot together
-        self.ended = threading.Event()  # the program has, and the main thread waits
         self.thread: threading.Thread | None = None
+        self.pending: set[str] = set()  # files that differ from the code that runs
         self.complaints: set[str] = set()
-        self.early = set(filter(None, map(file_of, list(sys.modules.values()))))
-        if not (self.off or self.launch.obstacle() or self.launch.is_helper()):
-            self.snapshot.note_loads()
-            for path in self.early:
-                self.snapshot.meet(path)
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(
-                    before=self.before_fork,
-                    after_in_parent=self.after_fork,
-                    after_in_child=self.become_worker,
-                )
+        self.is_worker = self.started = self.requested = self.warned = False
+        self.commanded = False  # by the command line, not by start()
+        self.target = self.command = self.launch.target
+        if os.path.isfile(FILE):  # what is in a zip has no path that can be run
+            self.command = [FILE, "--until-success", *self.target]
+        if self.is_possible():
+            self.watcher.note_loads()
+            self.attend_forks()
+
+    def is_possible(self) -> bool:
+        """Whether there is a command to repeat, and nobody has forbidden it."""
+        return not (self.is_off or self.launch.obstacle() or self.launch.is_helper())
+
+    def is_active(self) -> bool:
+        """Whether it is possible; a user who would wonder is told, once, why not."""
+        obstacle = self.launch.obstacle()
+        if obstacle and not (self.is_off or self.warned):
+            import warnings
+
+            self.warned = True
+            text = f"autoreload: {obstacle}, nothing is watched"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        return self.is_possible()
 
     def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
         for name, value, least in (("check_time", check_time, 1), ("grace", grace, 0)):
@@ -1371,17 +1597,6 @@ class Reloader:
             self.configure(check_time, grace)
             self.begin()
 
-    def is_active(self) -> bool:
-        """Whether there is a command to repeat; if not, warn once."""
-        obstacle = self.launch.obstacle()
-        if obstacle and not (self.off or self.warned):
-            import warnings
-
-            self.warned = True
-            text = f"autoreload: {obstacle}, nothing is watched"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
-        return not (self.off or obstacle or self.launch.is_helper())
-
     def configure(self, check_time: "float | None", grace: "float | None") -> None:
         """Set, in milliseconds and seconds, what nobody has set before."""
         if self.check_time is None and check_time is not None:
@@ -1391,7 +1606,8 @@ class Reloader:
 
     def begin(self) -> None:
         """Begin to watch."""
-        self.interrupts.count()
+        import_threading()
+        self.ending.interrupts.count()
         if self.started:
             return
         self.started = True
@@ -1401,71 +1617,76 @@ class Reloader:
         else:
             if not self.commanded:
                 self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
-            getattr(threading, "_register_atexit")(self.note_end)
+            self.ending.prepare()
         self.run_thread()
 
     def wait(self) -> None:
         if self.is_active():
             self.begin()
             while True:
-                time.sleep(3600)
+                time.sleep(0.5)
 
-    def watch(self, path: str, names: str = "*", after: "int | None" = None) -> None:
-        """Watch a path; what was saved `after` a moment has changed already."""
-        with self.lock:
-            for found in self.watch_list.watch(path, names):
-                differs = after is not None and self.snapshot.is_newer(found, after)
-                self.snapshot.meet(found, differs=differs)
-                if self.is_worker:
-                    self.workers.tell("file", found, self.snapshot.stamps[found])
+    def watch(self, path: str) -> None:
+        found = self.watcher.watch(path)
         if self.is_worker:
-            self.workers.tell("watch", path, names)
+            self.report_files(found)
+            self.workers.tell("watch", path)
 
     def request(self) -> None:
         if self.is_worker:
             self.workers.tell("restart")
         self.requested = True
-        self.wake.set()
 
-    def before_fork(self) -> None:
-        self.workers.expect()
-        self.lock.acquire()  # a module half imported would stay so in the fork
-
-    def after_fork(self) -> None:
-        self.lock.release()
-        self.run_thread()
+    # The one thread, here and in forked processes.
 
     def run_thread(self) -> None:
-        """Run the thread in which everything happens."""
         if self.is_worker and not self.started:
             return
-        if not self.stopping and not (self.thread and self.thread.is_alive()):
+        if not self.ending.stopping and not (self.thread and self.thread.is_alive()):
             work = self.report_to_parent if self.is_worker else self.watch_and_restart
             self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
             self.thread.start()
 
+    def attend_forks(self) -> None:
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self.before_fork,
+                after_in_parent=self.after_fork,
+                after_in_child=self.become_worker,
+            )
+
+    def before_fork(self) -> None:
+        import_threading()
+        self.workers.expect()
+        self.watcher.lock.acquire()  # a module half imported would stay so in the fork
+
+    def after_fork(self) -> None:
+        self.watcher.lock.release()
+        self.run_thread()
+
     def become_worker(self) -> None:
         """Be a forked process, which reports and never restarts by itself."""
-        self.is_worker, self.thread = True, None
-        self.wake, self.lock = threading.Event(), threading.RLock()
+        self.is_worker, self.thread, self.watcher.lock = True, None, RLock()
         self.workers.tell("worker", os.getpid())
-        if self.started:
-            self.run_thread()
+        self.run_thread()
 
     def report_to_parent(self) -> None:
         block_signals()
         while True:
-            with self.lock:
-                for path in self.watch_list.add_modules():
-                    self.snapshot.meet(path)
-                    self.workers.tell("file", path, self.snapshot.stamps[path])
+            with self.watcher.lock:
+                self.report_files(self.watcher.list_modules())
             time.sleep(self.check_time)
+
+    def report_files(self, paths: "Iterable[str]") -> None:
+        for path in paths:
+            self.workers.tell("file", path, self.watcher.snapshot.stamps[path])
 
     def hear(self, messages: "Iterable[list[Any]]") -> None:
         """Take in what workers report."""
         for kind, *values in messages:
-            if kind == "file" and self.watch_list.add(values[0]):
-                self.snapshot.stamps[values[0]] = values[1] and tuple(values[1])
+            if kind == "file" and self.watcher.watch_list.add(values[0]):
+                stamp = values[1] and tuple(values[1])
+                self.watcher.snapshot.stamps[values[0]] = stamp
             elif kind == "watch":
                 self.watch(*values)
             elif kind == "start":
@@ -1474,100 +1695,110 @@ class Reloader:
             elif kind == "restart":
                 self.request()
 
+    def attend_workers(self) -> None:
+        self.hear(self.workers.told())
+        if self.workers.are_silent():  # nobody tells what they import
+            self.watcher.watch_sources()
+
     def watch_and_restart(self) -> None:
         block_signals()
         while not self.started:  # a program that has only forked: a worker may start us
             self.hear(self.workers.told(block=True))
         while True:
             try:
-                with self.lock:
-                    changed = self.look()
+                if self.watcher.is_round_due():
+                    self.attend_workers()
+                changed = self.watcher.look(self.check_time)
                 if changed or self.requested:
                     self.heed(set(changed))
             except Exception as error:  # whatever it is, watching goes on
-                self.complain(error)
-            self.wake.wait(self.snapshot.pause(self.check_time))
+                if str(error) not in self.complaints:
+                    self.complaints.add(str(error))
+                    report("something unexpected happened, watching goes on")
+            time.sleep(self.check_time / 10)
 
-    def complain(self, error: Exception) -> None:
-        """Report something unexpected, once."""
-        if str(error) not in self.complaints:
-            self.complaints.add(str(error))
-            report("something unexpected happened, watching goes on")
-
-    def look(self) -> "list[str]":
-        """Bring the watch list up to date, and look at the files whose turn it is."""
-        self.hear(self.workers.told())
-        modules, self.modules = self.modules, len(sys.modules)
-        if (
-            modules == self.modules or self.snapshot.is_full_turn()
-        ):  # imports have paused
-            for path in self.watch_list.add_modules():
-                self.snapshot.meet(path)
-                if path in self.early and self.snapshot.is_outdated(
-                    path, self.launch.began()
-                ):
-                    self.snapshot.stamps[path] = None
-        for path in self.watch_list.walk_again(self.check_time):
-            self.snapshot.meet(path, differs=True)
-        if self.workers.spawned() and not self.in_the_dark:
-            self.in_the_dark = True  # nobody tells what they import
-            self.watch_sources()
-        self.orphans = [pid for pid in self.orphans if not reap(pid)]
-        return self.snapshot.look_at_due(self.watch_list)
+    # A change, from the first sight of it to the next run.
 
     def heed(self, changed: "set[str]") -> None:
         """Restart for a change, if it is fit to run."""
-        while any(map(is_debugger, main_frames())):
+        while at_debugger():
             time.sleep(0.1)
         seen = time.monotonic()
         requested, self.requested = self.requested, False
-        self.wake.clear()
         if changed:
-            self.snapshot.settle(changed, self.watch_list.own)
+            self.watcher.settle(changed)
             self.pending |= changed
-        cause = "restart() was called" if requested else self.cause(changed)
+        cause = "restart() was called" if requested else self.watcher.cause(changed)
         if not requested and self.guard.mutes(changed, seen, cause):
             return
         path, error = compile_error(self.pending)
         if error and not requested:
             show(error)
-            return say(f"{self.name_of(path)} does not compile, the old code runs on")
-        self.restart(cause)
-
-    def cause(self, changed: "set[str]") -> str:
-        first = min(
-            changed, key=lambda path: (self.watch_list.has_installed(path), path)
-        )
-        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
-        return f"{self.name_of(first)} changed{more}"
-
-    def name_of(self, path: str) -> str:
-        """Return a path as it is shorter, relative or absolute."""
-        try:
-            path = min(path, os.path.relpath(path, self.launch.directory), key=len)
-        except ValueError:  # another drive; no directory
-            pass
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
-
-    def restart(self, cause: str) -> None:
-        """End the program and run it again."""
+            name = self.launch.name_of(path)
+            return say(f"{name} does not compile, the old code runs on")
         say(f"{cause}, restarting")
-        if not self.stop():
+        if self.stop():
+            self.restart()
+
+    def stop(self) -> bool:
+        """Have the program end; return whether it is to be run again."""
+        ending = self.ending
+        ending.stopping = True
+        ending.interrupts.forget()
+        deadline = time.monotonic() + self.grace
+        for hook in self.hooks:
+            loop = None if ending.finished else self.io_loop
+            if not call_hook(hook, loop, deadline):
+                late = f"is not done after {self.grace:g} s, restarting all the same"
+                say(f"hook {name_of_hook(hook)} {late}")
+        if ending.interrupts.fatal():  # by hand: the program is ending anyway
+            ending.stopping = False
+            return False
+        silence_interrupt()
+        deadline = time.monotonic() + self.grace
+        self.interrupt(deadline)
+        self.workers.end(max(0.5, deadline - time.monotonic()))
+        if not ending.finishing:
+            ending.run_exit_functions()
+        if ending.interrupts.fatal():  # by hand, and the main thread did not heed it
+            end_as(-ending.interrupts.fatal())
+        return True
+
+    def interrupt(self, deadline: float) -> None:
+        """Send Ctrl-C, and wait for what the program does on it."""
+        ending = self.ending
+        wait_until(between_requests, deadline)
+        ending.interrupts.ours += 1
+        if not (ending.finishing or ending.leaving or interrupt()):
             return
-        self.pending.update(self.snapshot.look(self.watch_list.own))
-        recent = self.snapshot.modified_since(time.time_ns() - 2 * 10**9)
-        drop_bytecode(self.pending | recent)
+        self.wake_loop()
+        self.workers.interrupt()
+        if not wait_until(lambda: ending.finished, deadline):
+            where = self.watcher.main_position()
+            say(f"main thread is at {where} after {self.grace:g} s, restarting anyway")
+        wait_until(requests_are_done, deadline)
+
+    def wake_loop(self) -> None:
+        """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
+        if self.io_loop and not self.ending.finished:
+            try:
+                scheduler(self.io_loop)(lambda: None)
+            except Exception:  # closed meanwhile
+                pass
+
+    def restart(self) -> None:
+        """Run the program again, now that it has ended."""
+        self.watcher.drop_stale(self.pending)
         words, environment = self.next_run(self.restarts + 1)
         flush()
         flush_files()
         if os.name == "posix":
             sweep(self.launch, self.sockets.descriptors().values())
-        notes = self.launch.state.get("notes")
-        if notes:
-            leave_note(notes, environment[_STATE])
+        if "notes" in self.launch.state:
+            leave_note(self.launch, environment[_STATE])
             os._exit(AGAIN)
-        if self.finishing and _restart is supervise:  # signals are the main thread's
-            self.next = words, environment
+        if self.ending.finishing and _restart is supervise:
+            self.ending.next = words, environment  # signals are the main thread's
             threading.Event().wait()
         _restart(words, environment)
 
@@ -1576,7 +1807,7 @@ class Reloader:
         import json
 
         state = {
-            "pid": self.pid,
+            "pid": os.getpid(),
             "restarts": restarts,
             "streaks": self.guard.streaks,
             "sockets": self.sockets.descriptors(),
@@ -1586,220 +1817,51 @@ class Reloader:
         words = [sys.executable, *self.launch.flags, *self.command]
         return words, {**self.launch.environment, _STATE: json.dumps(state)}
 
-    def stop(self) -> bool:
-        """Have the program end; return whether it is to be run again."""
-        self.interrupts.ours = self.interrupts.counted(_signal.SIGINT)
-        self.stopping = True
-        deadline = time.monotonic() + self.grace
-        for hook in self.hooks:
-            if not call_hook(
-                hook, None if self.ended.is_set() else self.io_loop, deadline
-            ):
-                name = getattr(hook, "__qualname__", repr(hook))
-                say(
-                    f"hook {name} is not done after {self.grace:g} s, restarting all the same"
-                )
-        if self.interrupts.fatal():  # by hand: the program is ending anyway
-            self.stopping = False
-            return False
-        silence_interrupt()
-        deadline = time.monotonic() + self.grace
-        self.interrupts.ours += 1
-        if self.finishing or self.leaving or interrupt():
-            self.wake_loop()
-            self.workers.interrupt()
-            if not self.ended.wait(self.grace):
-                where = self.main_position()
-                say(
-                    f"main thread is at {where} after {self.grace:g} s, restarting anyway"
-                )
-        self.workers.end(max(0.5, deadline - time.monotonic()))
-        if not self.finishing:
-            self.run_exit_functions()
-        if self.interrupts.fatal():  # by hand, and the main thread did not heed it
-            end_as(-self.interrupts.fatal())
-        return True
+    # A failure, waited out.
 
-    def wake_loop(self) -> None:
-        """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-        if self.io_loop and not self.ended.is_set():
-            try:
-                scheduler(self.io_loop)(lambda: None)
-            except Exception:  # closed meanwhile
-                pass
-
-    def run_exit_functions(self) -> None:
-        """Run the exit functions in the stead of a main thread that does not end."""
-        import atexit
-
-        done = threading.Event()
-        atexit.unregister(self.finish)
-
-        def run() -> None:
-            atexit._run_exitfuncs()
-            flush()
-            done.set()
-
-        background(run)
-        done.wait(1)
-
-    def main_position(self) -> str:
-        """Return where the main thread is, in the program's own code if it is there."""
-        frames = list(main_frames())
-        own = [
-            f
-            for f in frames
-            if not self.watch_list.has_installed(f.f_code.co_filename)
-            and f.f_globals is not globals()
-        ]
-        for frame in own or frames:
-            return f"{self.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
-        return "its end"
-
-    def note_end(self) -> None:
-        """Note that the main thread is at its end, but for other threads it waits for."""
-        import atexit
-
-        self.leaving = self.stopping  # by a hook's doing: Ctrl-C would cut them off
-        atexit.register(self.finish)  # so late, it is the first of the handlers to run
-
-    def finish(self) -> None:
-        """End with the program, or stay for its next run: the main thread's last act."""
-        if os.getpid() != self.pid:
-            return
-        self.finishing = True
-        if not self.stopping and not self.outcome:
-            return leave_note(self.launch.state.get("notes"), "{}")
-        import atexit
-        import signal
-
-        atexit.unregister(self.finish)
-        atexit._run_exitfuncs()
-        flush()
-        if self.interrupts.fatal():
-            end_as(-self.interrupts.fatal())
-        self.interrupts.count()
-        for number, handler in (
-            (signal.SIGINT, signal.default_int_handler),
-            (signal.SIGTERM, signal.SIG_DFL),
-        ):
-            if not is_ignored(number):
-                signal.signal(number, handler)
-        try:
-            if not self.stopping:
-                say(f"{self.outcome}, waiting for a change")
-            self.ended.set()
-            while not self.next:
-                time.sleep(0.05 if _restart is supervise else 3600)
-            _restart(*self.next)
-        except KeyboardInterrupt:
-            if self.interrupts.fatal():
-                end_as(-signal.SIGINT)
+    def name(self) -> str:
+        return self.target[1 if self.target[0] == "-m" else 0]
 
     def note_failure(self, kind: "Any", error: BaseException, trace: "Any") -> None:
         """Report an exception that nobody caught, and have it waited out."""
         self.previous_hook(kind, error, trace)
         if isinstance(error, Exception) and not self.is_worker:
-            self.outcome = f"{self.name} failed"
+            self.ending.outcome = f"{self.name()} failed"
             self.await_repair(error)
 
-    def await_repair(self, error: "BaseException | None" = None) -> None:
-        """Watch what may mend a failure."""
-        if not self.started or self.is_worker:
-            return
-        for path in failure_files(error):
-            self.watch(os.path.abspath(path), "", self.began)
-        self.watch_sources(self.began)
-
-    def watch_sources(self, after: "int | None" = None) -> None:
-        """Watch the directories of the program's own sources."""
-        folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
-        for folder in outermost({*folders, os.path.abspath(sys.path[0])}):
-            self.watch(folder, "*.py", after)
-
-    def note(self, path: str) -> None:
-        """Watch a file as such: of a directory, only whether it is there."""
-        with self.lock:
-            if self.watch_list.add(path):
-                self.snapshot.meet(path)
+    def await_repair(self, error: BaseException) -> None:
+        if self.started and not self.is_worker:
+            self.watcher.watch_failure(error)
 
     def watch_target(self) -> None:
         """See what the sources look like that a supervised program is to run."""
-        words = self.launch.target
-        path = os.path.abspath(words[0] if words[0] not in ("-m", "-c") else "")
-        if self.commanded:
-            path = os.path.abspath(self.target_path)
-        self.note(path)
-        self.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
-        self.snapshot.look(self.watch_list.own)
+        first = self.target[0]
+        path = os.path.abspath("" if first in ("-m", "-c") else first)
+        self.watcher.note(path)
+        folder = path if os.path.isdir(path) else os.path.dirname(path)
+        self.watcher.watch(folder, "*.py")
+        self.watcher.snapshot.look(self.watcher.watch_list.own)
 
     def wait_out_crash(self, status: int) -> None:
         """Watch in the stead of a supervised program that has crashed."""
         import signal
 
         fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        say(f"{self.name} died of {fate}, waiting for a change")
+        say(f"{self.name()} died of {fate}, waiting for a change")
         changed: set[str] = set()
         while not changed:
             time.sleep(self.check_time / 10)
-            changed.update(self.look())
-        self.snapshot.settle(changed, self.watch_list.own)
-        say(f"{self.cause(changed)}, restarting")
+            changed.update(self.watcher.look(self.check_time))
+        self.watcher.settle(changed)
+        say(f"{self.watcher.cause(changed)}, restarting")
         drop_bytecode(changed)
 
 
-# --- The command line: options, running the target, surviving its failure -------------
+# --- The target: running it as `python` would ------------------------------------------
 
 
 class NotFound(Exception):
     """There is no such target."""
-
-
-def parse(words: "list[str]") -> "argparse.Namespace":
-    """Parse the command line; `target` is all from the target on."""
-    import argparse
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> "NoReturn":
-            self.exit(2, f"autoreload: {message}\n")
-
-    def number(text: str) -> float:
-        value = float(text)
-        if not 0 < value < 1e9:
-            raise ValueError
-        return value
-
-    parser = Parser(
-        prog="autoreload.py",
-        usage="%(prog)s [options] (-m module | script | directory | zip | -c code) [args]",
-        description="Run a Python program, and restart it when its source changes.",
-        epilog="Everything from the target on belongs to the program.",
-        allow_abbrev=False,
-    )
-    option = parser.add_argument
-    text = "also watch a file, a directory with all below it, or a glob"
-    option("--watch", metavar="PATH", action="append", default=[], help=text)
-    text = "never restart for paths that match"
-    option("--ignore", metavar="GLOB", action="append", default=[], help=text)
-    text = "end when the program ends without an error"
-    option("--until-success", action="store_true", help=text)
-    text = "see changes within so many milliseconds (500)"
-    option("--check-time", metavar="MS", type=number, help=text)
-    text = "wait so long for the hooks, and for the program's clean-up (2)"
-    option("--grace", metavar="SECONDS", type=number, help=text)
-    text = "clear the terminal before each run"
-    option("--clear", action="store_true", help=text)
-    text = "run the program in a child, and survive its crashes (always so on Windows)"
-    option("--supervise", action="store_true", help=text)
-    option("--version", action="version", version=f"autoreload {__version__}")
-    words, target = split(words, ("--watch", "--ignore", "--check-time", "--grace"))
-    options = parser.parse_args(words)
-    if target[:1] in ([], ["-"]) or target in (["-m"], ["-c"]):
-        parser.error(
-            "name a target: -m module, a script, a directory, a zip or -c code"
-        )
-    options.target = target
-    return options
 
 
 def run_target(target: "list[str]") -> None:
@@ -1817,19 +1879,8 @@ def run_target(target: "list[str]") -> None:
 
 def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     """Return the target's code; give sys.argv, sys.path and `main` what it expects."""
-    from importlib import machinery
-    from pkgutil import get_importer
-
     if target[0] == "-c":
-        sys.argv[:] = ["-c", *target[2:]]
-        set_path("")
-        main.__loader__ = machinery.BuiltinImporter
-        if sys.version_info >= (3, 13):  # tracebacks show its lines
-            import linecache
-
-            lines = target[1].splitlines(keepends=True)
-            linecache.cache["<string>"] = len(target[1]), None, lines, "<string>"
-        return compile(target[1], "<string>", "exec", dont_inherit=True)
+        return load_command(target, main)
     if target[0] == "-m":
         sys.argv[:] = ["-m", *target[2:]]
         set_path(os.getcwd())
@@ -1838,8 +1889,8 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     else:
         sys.argv[:] = target
         path = os.path.join(os.getcwd(), target[0])
-        _reloader.note(os.path.abspath(path))
-        importer: Any = get_importer(path)
+        _reloader.watcher.note(os.path.abspath(path))
+        importer = importer_of(path)
         if not importer:
             return load_script(target[0], path, main)
         set_path(path, always=True)
@@ -1850,8 +1901,32 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     main.__file__ = spec.origin
     setattr(main, "__cached__", spec.cached)
     code: CodeType = spec.loader.get_code(spec.name)
-    _reloader.note(file_of(main))
+    _reloader.watcher.note(file_of(main))
     return code
+
+
+def load_command(target: "list[str]", main: "ModuleType") -> "CodeType":
+    from importlib.machinery import BuiltinImporter
+
+    sys.argv[:] = ["-c", *target[2:]]
+    set_path("")
+    main.__loader__ = BuiltinImporter
+    if sys.version_info >= (3, 13):  # tracebacks show its lines
+        import linecache
+
+        lines = target[1].splitlines(keepends=True)
+        linecache.cache["<string>"] = len(target[1]), None, lines, "<string>"
+    return compile(target[1], "<string>", "exec", dont_inherit=True)
+
+
+def importer_of(path: str) -> "Any":
+    """Return what imports from a directory or zip; None if it is neither."""
+    for hook in sys.path_hooks:
+        try:
+            return hook(path)
+        except ImportError:
+            pass
+    return None
 
 
 def load_script(name: str, path: str, main: "ModuleType") -> "CodeType":
@@ -1911,25 +1986,80 @@ def is_machinery(frame: "FrameType") -> bool:
     return frame.f_globals is globals() or name in ("importlib", "zipimport", "pkgutil")
 
 
+# --- The command line: its options, and what each ending of the target means --------
+
+
+def parse(words: "list[str]") -> "argparse.Namespace":
+    """Parse the command line; `target` is all from the target on."""
+    parser = make_parser()
+    words, target = split(words, ("--watch", "--ignore", "--check-time", "--grace"))
+    options = parser.parse_args(words)
+    if target[:1] in ([], ["-"]) or target in (["-m"], ["-c"]):
+        what = "-m module, a script, a directory, a zip or -c code"
+        parser.error(f"name a target: {what}")
+    options.target = target
+    return options
+
+
+def make_parser() -> "argparse.ArgumentParser":
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> "NoReturn":
+            self.exit(2, f"autoreload: {message}\n")
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 < value < 1e9:
+            raise ValueError
+        return value
+
+    parser = Parser(
+        prog="autoreload.py",
+        usage="%(prog)s [options] (-m module | script | directory | zip | -c code) [args]",
+        description="Run a Python program, and restart it when its source changes.",
+        epilog="Everything from the target on belongs to the program.",
+        allow_abbrev=False,
+    )
+    option = parser.add_argument
+    several: Any = {"action": "append", "default": []}
+    text = "also watch a file, a directory with all below it, or a glob"
+    option("--watch", metavar="PATH", help=text, **several)
+    text = "never restart for paths that match"
+    option("--ignore", metavar="GLOB", help=text, **several)
+    text = "end when the program ends without an error"
+    option("--until-success", action="store_true", help=text)
+    text = "see changes within so many milliseconds (500)"
+    option("--check-time", metavar="MS", type=number, help=text)
+    text = "wait so long for the hooks, and for the program's clean-up (2)"
+    option("--grace", metavar="SECONDS", type=number, help=text)
+    text = "clear the terminal before each run"
+    option("--clear", action="store_true", help=text)
+    text = "run the program in a child, and survive its crashes (always so on Windows)"
+    option("--supervise", action="store_true", help=text)
+    option("--version", action="version", version=f"autoreload {__version__}")
+    return parser
+
+
 def run(reloader: Reloader, words: "list[str]") -> None:
     """Carry out a command line: run the target, and end or wait as its ending asks."""
     options = parse(words)
-    name = options.target[options.target[0] == "-m"]
+    ending = reloader.ending
+    reloader.target = options.target
     if reloader.is_active():
-        enter(reloader, options, name)
+        enter(reloader, options)
     try:
         run_target(options.target)
+        outcome, status = f"{reloader.name()} ended", None
     except BaseException as error:
         if isinstance(error, NotFound) and not reloader.restarts:
             say(str(error))
             sys.exit(2)
-        outcome, status = verdict(error, name, shown=reloader.stopping)
-        if status and not reloader.stopping:
+        outcome, status = verdict(error, reloader.name(), shown=ending.stopping)
+        if status and not ending.stopping:
             reloader.await_repair(error)
-    else:
-        outcome, status = f"{name} ended", None
     if status or not options.until_success:
-        reloader.outcome = outcome
+        ending.outcome = outcome
     sys.exit(status)
 
 
@@ -1948,24 +2078,22 @@ def verdict(error: BaseException, name: str, *, shown: bool) -> "tuple[str, Any]
     return f"{name} failed", 130 if interrupted else 1
 
 
-def enter(reloader: Reloader, options: "argparse.Namespace", name: str) -> None:
+def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
     """Begin to watch as the options say."""
     launch = reloader.launch
     main = getattr(sys.modules["__main__"], "__file__", None) or ""
-    reloader.command, reloader.name, reloader.commanded = launch.target, name, True
+    reloader.command, reloader.commanded = launch.target, True
     if os.path.abspath(main) == FILE:  # even if -m started it: that may fail to import
-        reloader.command = [
-            FILE,
-            *launch.target[2 if launch.target[0] == "-m" else 1 :],
-        ]
+        rest = launch.target[2 if launch.target[0] == "-m" else 1 :]
+        reloader.command = [FILE, *rest]
     for pattern in options.ignore:
-        reloader.watch_list.ignore(pattern)
+        reloader.watcher.watch_list.ignore(pattern)
     for path in options.watch:
         reloader.watch(os.path.abspath(path))
     reloader.configure(options.check_time, options.grace)
     if (options.supervise or _restart is supervise) and "notes" not in launch.state:
+        import_threading()
         reloader.configure(500, 2.0)
-        reloader.target_path = "" if options.target[0] in ("-m", "-c") else name
         supervise(*reloader.next_run(0))
     if options.clear and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
@@ -1980,12 +2108,12 @@ if __name__ != "__main__":
     setattr(sys, "_autoreload", _reloader)
     restarts = _reloader.restarts
 else:
-    from importlib.util import module_from_spec
-    from importlib.util import spec_from_file_location
+    from _frozen_importlib import module_from_spec
+    from _frozen_importlib_external import spec_from_file_location
 
-    _name = __spec__.name if __spec__ else os.path.splitext(os.path.basename(FILE))[0]
-    _spec = spec_from_file_location(_name, FILE)
+    # Under a name that is not the program's: it may have a module called autoreload.
+    _spec = spec_from_file_location("__autoreload__", FILE)
     assert _spec and _spec.loader
-    sys.modules[_name] = _module = module_from_spec(_spec)
+    _module = module_from_spec(_spec)
     _spec.loader.exec_module(_module)
     _module.main()
