@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from types import FrameType
     from types import ModuleType
+    from types import TracebackType
     from typing import Any
     from typing import NoReturn
 
@@ -251,14 +252,14 @@ def launch_environment() -> "dict[str, str]":
     return {name: value for name, _, value in pairs if name != _STATE}
 
 
-def inheritable() -> "dict[int, os.stat_result]":
-    """Return the descriptors that exec hands on."""
+def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
+    """Return what is open, or only what exec hands on."""
     found = {}
     for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
         try:
-            if os.get_inheritable(fd):
+            if os.get_inheritable(fd) >= inheritable:
                 found[fd] = os.fstat(fd)
-        except OSError:  # the one that listed the directory
+        except OSError:  # the one that listed the directory, or closed meanwhile
             pass
     return found
 
@@ -279,7 +280,7 @@ class Launch:
             self.directory = ""
         self.umask = os.umask(0)
         os.umask(self.umask)
-        self.descriptors = inheritable()
+        self.descriptors = open_descriptors(inheritable=True)
         # Sockets, too: a server closes in its clean-up what it was given (LISTEN_FDS).
         self.kept = {
             fd: os.dup(fd)
@@ -838,11 +839,24 @@ def name_of_hook(hook: "Callable[[], object]") -> str:
     return getattr(hook, "__qualname__", repr(hook))
 
 
+def without_machinery(trace: "TracebackType | None") -> "TracebackType | None":
+    """Drop the outer frames of a traceback that are not the program's."""
+    while trace:
+        names = trace.tb_frame.f_globals
+        package = str(names.get("__name__")).partition(".")[0]
+        if names is not globals() and package not in ("importlib", "zipimport"):
+            break
+        trace = trace.tb_next
+    return trace
+
+
 def report(text: str) -> None:
     """Show the exception being handled, then say what happens next."""
     import traceback
 
-    show(traceback.format_exc())
+    error = sys.exc_info()[1] or Exception()
+    trace = without_machinery(error.__traceback__) or error.__traceback__
+    show("".join(traceback.format_exception(error.with_traceback(trace))))
     say(text)
 
 
@@ -983,7 +997,8 @@ def at_debugger() -> bool:
 
 def between_requests() -> bool:
     """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
-    return not is_in("_handle_request_noblock", "socketserver")
+    in_request = is_in("_handle_request_noblock", "socketserver")
+    return not in_request or is_in("accept", "socket")
 
 
 def requests_are_done() -> bool:
@@ -1261,7 +1276,7 @@ def sweep(launch: Launch, kept: "Iterable[int]") -> None:
     for fd, saved in launch.kept.items():
         os.dup2(saved, fd)
     restore_terminal(launch)
-    for fd in inheritable():
+    for fd in open_descriptors(inheritable=True):
         os.set_inheritable(fd, False)
     for fd, status in launch.descriptors.items():
         try:
@@ -1324,6 +1339,28 @@ class Sockets:
         copy = self._kept[key].dup()  # the program will close it
         copy.setblocking(True)  # what asyncio has set is shared with the last run
         return copy
+
+    def pause(self) -> None:
+        """Have the program accept no more: what comes now waits for the next run.
+
+        On Ctrl-C servers reset what they have accepted, but not yet read.  So each
+        descriptor of the program's is replaced by a socket to which nobody connects.
+        """
+        if not self._kept:
+            return
+        import socket
+
+        for kept in self._kept.values():
+            status, is_blocking = (
+                os.fstat(kept.fileno()),
+                os.get_blocking(kept.fileno()),
+            )
+            with socket.create_server(("127.0.0.1", 0)) as lonely:
+                os.set_blocking(lonely.fileno(), is_blocking)
+                for fd, other in open_descriptors().items():
+                    if os.path.samestat(status, other) and fd != kept.fileno():
+                        os.dup2(lonely.fileno(), fd, inheritable=False)
+        time.sleep(0.1)  # by now what was accepted is a request
 
     def descriptors(self) -> "dict[str, int]":
         return {key: kept.fileno() for key, kept in self._kept.items()}
@@ -1767,6 +1804,8 @@ class Reloader:
     def interrupt(self, deadline: float) -> None:
         """Send Ctrl-C, and wait for what the program does on it."""
         ending = self.ending
+        if sys.platform == "linux":  # elsewhere sockets may lack an identity
+            self.sockets.pause()
         wait_until(between_requests, deadline)
         ending.interrupts.ours += 1
         if not (ending.finishing or ending.leaving or interrupt()):
@@ -1975,15 +2014,8 @@ def set_path(entry: str, *, always: bool = False) -> None:
 
 def show_uncaught(error: BaseException) -> None:
     """Show an exception as Python would, without the frames that ran the target."""
-    trace = error.__traceback__
-    while trace and is_machinery(trace.tb_frame):
-        trace = trace.tb_next
+    trace = without_machinery(error.__traceback__)
     sys.excepthook(type(error), error.with_traceback(trace), trace)
-
-
-def is_machinery(frame: "FrameType") -> bool:
-    name = str(frame.f_globals.get("__name__")).partition(".")[0]
-    return frame.f_globals is globals() or name in ("importlib", "zipimport", "pkgutil")
 
 
 # --- The command line: its options, and what each ending of the target means --------
