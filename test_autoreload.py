@@ -7,6 +7,7 @@ programs run in real processes, and nothing is simulated.
 
 import concurrent.futures
 import contextlib
+import functools
 import http.client
 import importlib.util
 import itertools
@@ -52,7 +53,7 @@ def clean_environment(**variables):
 
 def wrapped(*options):
     """Return the words that run app.py by the command line."""
-    return [NAME + ".py", "--check-time", "100", "--grace", "1", *options, "app.py"]
+    return ["-m", NAME, "--check-time", "100", "--grace", "1", *options, "app.py"]
 
 
 PLAIN, WRAPPED = ["app.py"], wrapped()
@@ -71,6 +72,15 @@ def app(text, shown="''"):
     return code(text, f"\nprint('up', {shown}, flush=True)\n", IDLE)
 
 
+@functools.cache
+def compiled():
+    """Return the file's bytecode, so that not every program has to compile it."""
+    with tempfile.TemporaryDirectory() as directory:
+        cache = os.path.join(directory, "cache")
+        with open(py_compile.compile(autoreload.__file__, cache), "rb") as file:
+            return file.read()
+
+
 class Program:
     """A program in a directory of its own, run by a real interpreter."""
 
@@ -80,7 +90,11 @@ class Program:
         self.process = None
         self.output = ""  # all that it has printed, on stdout and stderr
         self._unread = ""
-        shutil.copy(autoreload.__file__, self.path(NAME + ".py"))
+        shutil.copy2(autoreload.__file__, self.path(NAME + ".py"))
+        cache = self.path(importlib.util.cache_from_source(NAME + ".py"))
+        os.mkdir(os.path.dirname(cache))
+        with open(cache, "wb") as file:
+            file.write(compiled())
         for name, text in files.items():
             self.write(name + ".py", text)
 
@@ -1207,7 +1221,7 @@ class RecoveryTest(ProgramTest):
     def test_new_files_count_only_after_a_failure(self):
         program = self.program(app=app("import a.b"), **{"a/__init__": "", "a/b": ""})
         os.mkdir(program.path("data"))
-        program.wrap("--watch", "data", *WRAPPED[1:]).expect("up")
+        program.run(*wrapped("--watch", "data")).expect("up")
         for new in ("new.py", "a/new.py"):
             program.write(new)
         self.assert_quiet(program, "data/new.txt")
@@ -1288,7 +1302,7 @@ class WatchTest(ProgramTest):
     def test_what_a_directory_watch_skips(self):
         program = self.program(app=app(""))
         program.write("data/venv/pyvenv.cfg")
-        program.wrap("--watch", "data", *WRAPPED[1:]).expect("up")
+        program.run(*wrapped("--watch", "data")).expect("up")
         for name in (
             *(".hidden/x", ".hidden.txt", ".git/index", "__pycache__/x.pyc"),
             *("node_modules/a/x.js", "venv/lib/x.py"),
@@ -1381,7 +1395,7 @@ class WatchTest(ProgramTest):
                 with open(name, "w") as file:
                     file.write(text)
             if not text:
-                program.wrap("--watch", "data", *WRAPPED[1:]).expect("up")
+                program.run(*wrapped("--watch", "data")).expect("up")
         program.expect("changed .*restarting", "up")
         program.write("sentinel.py", "1")
         program.expect("sentinel.py changed", "up")
@@ -1472,7 +1486,7 @@ class SurvivalTest(ProgramTest):
         )
         for name in names:
             open(os.path.join(data, name), "w").close()
-        program.wrap("--watch", "data", *WRAPPED[1:]).expect("up")
+        program.run(*wrapped("--watch", "data")).expect("up")
         for name in names:
             with open(os.path.join(data, name), "w") as file:
                 file.write("1")
