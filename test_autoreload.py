@@ -160,7 +160,10 @@ class Program:
         """Read all that is left to come, wait for the end, and return the exit status."""
         while self._read():
             pass
-        return self.process.wait(DEADLINE)
+        try:
+            return self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it never ended:\n{self.output[-2000:]}") from None
 
     def _read(self):
         killer = threading.Timer(
