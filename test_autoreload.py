@@ -72,6 +72,28 @@ def app(text, shown="''"):
     return code(text, f"\nprint('up', {shown}, flush=True)\n", IDLE)
 
 
+def session(sid):
+    """Return the processes of a session, with the letter of their state."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                words = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(words[3]) == sid:
+            found[int(pid)] = words[0]
+    return found
+
+
+def become(condition):
+    """Look until a condition is true, or for too long."""
+    end = time.monotonic() + DEADLINE
+    while not condition() and time.monotonic() < end:
+        select.select([], [], [], 0.01)
+    return condition()
+
+
 @functools.cache
 def compiled():
     """Return the file's bytecode, so that not every program has to compile it."""
@@ -181,7 +203,29 @@ class Program:
         return data
 
     def interrupt(self):
+        self.fall_asleep()
         os.killpg(self.process.pid, signal.SIGINT)
+
+    def fall_asleep(self):
+        """Wait until it sleeps: Python overlooks a Ctrl-C that comes just before."""
+        if sys.platform == "linux":
+
+            def asleep():
+                before = self._switches()
+                select.select([], [], [], 0.02)
+                awake = any(state == "R" for state, *_ in before.values())
+                return before == self._switches() and not awake
+
+            become(asleep)
+
+    def _switches(self):
+        """Return each process's state, and how often it has slept and been woken."""
+        found = {}
+        for pid in session(self.process.pid):
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/status") as file:
+                    found[pid] = re.findall(r"(?:State|switches):\s*(\w+)", file.read())
+        return found
 
     def stop(self):
         """Press Ctrl-C, and return the exit status as a shell sees it."""
@@ -1527,28 +1571,6 @@ IGNORING = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SLEEP
 BYE = "try:\n    say('up', autoreload.restarts); time.sleep(60)\nfinally:\n    say('bye')\n"
 
 
-def session(sid):
-    """Return the processes of a session, with the letter of their state."""
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                words = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(words[3]) == sid:
-            found[int(pid)] = words[0]
-    return found
-
-
-def become(condition):
-    """Look until a condition is true, or for too long."""
-    end = time.monotonic() + DEADLINE
-    while not condition() and time.monotonic() < end:
-        select.select([], [], [], 0.01)
-    return condition()
-
-
 @unittest.skipUnless(sys.platform == "linux", "needs /proc and a pty")
 class Story(ProgramTest):
     """Programs that restart by an edit of helper.py."""
@@ -2269,6 +2291,8 @@ class Terminal(Program):
         return self._take(data.decode(errors="replace"))
 
     def type(self, text):
+        if text == "\x03":
+            self.fall_asleep()
         os.write(self.master, text.encode())
 
     def modes(self):
