@@ -89,9 +89,9 @@ def session(sid):
 def become(condition):
     """Look until a condition is true, or for too long."""
     end = time.monotonic() + DEADLINE
-    while not condition() and time.monotonic() < end:
+    while not (result := condition()) and time.monotonic() < end:
         select.select([], [], [], 0.01)
-    return condition()
+    return result
 
 
 @functools.cache
@@ -164,7 +164,10 @@ class Program:
 
     def expect(self, *patterns):
         """Read on until a line matches, one after the other; return the last match."""
-        return [self._expect(pattern) for pattern in patterns][-1]
+        match = None
+        for pattern in patterns:
+            match = self._expect(pattern)
+        return match
 
     def _expect(self, pattern):
         deadline = time.monotonic() + DEADLINE
@@ -176,7 +179,7 @@ class Program:
                     return match
             elif not self._read():
                 break
-        raise AssertionError(f"{pattern!r} never came:\n{self.output[-2000:]}")
+        raise AssertionError(f"{pattern!r} never came:\n{self.output[-4000:]}")
 
     def rest(self):
         """Read all that is left to come, wait for the end, and return the exit status."""
@@ -3007,7 +3010,9 @@ TWISTD_RUN = os.path.join(os.path.dirname(sys.executable), "twistd") + " -noy ap
 class FrameworksTest(ProgramTest):
     """Real servers and tools, where they are installed."""
 
-    def served(self, packages, command, *, wrap=True, options=(), **files):
+    def served(
+        self, packages, command, *, wrap=True, options=("--grace", "10"), **files
+    ):
         """Start a server, usually under the wrapper; return it and its port."""
         for name in packages.split():
             if not importlib.util.find_spec(name):
@@ -3040,8 +3045,7 @@ class FrameworksTest(ProgramTest):
     def lives(self, packages, command, *, own=130, up=(), respawns=False, **options):
         """Edit, break and mend a server's helper.py, then stop it."""
         program, port = self.served(packages, command, **options)
-        if up:
-            program.expect(*up)
+        program.expect(*up)
         self.answers(program, port, 1)
         program.write("helper.py", "VALUE = 2")
         program.expect("autoreload: helper.py changed, restarting$", *up)
@@ -3054,7 +3058,7 @@ class FrameworksTest(ProgramTest):
         if not respawns:
             program.expect("autoreload: .*, waiting for a change$")
         program.write("helper.py", "VALUE = 3")
-        program.expect("autoreload: helper.py changed, restarting$", *up)
+        program.expect(*up)
         self.answers(program, port, 3)
         self.assertEqual(program.stop(), own, program.output)
         for bad in ("restarting anyway", "something unexpected", 'autoreload.py"'):
@@ -3064,8 +3068,7 @@ class FrameworksTest(ProgramTest):
         return program
 
     def test_servers(self):
-        up = ["is up"]
-        several = ["is up"] * 2
+        up, several = ["is up"], ["is up"] * 2
         self.each(
             lambda packages, command, options: self.lives(packages, command, **options),
             (
@@ -3081,7 +3084,7 @@ class FrameworksTest(ProgramTest):
                 (
                     "fastapi uvicorn",
                     UVICORN + " --workers 2",
-                    {"app": FASTAPI, "respawns": True},
+                    {"app": FASTAPI, "respawns": True, "up": ["startup complete"] * 2},
                 ),
                 ("starlette hypercorn", HYPERCORN, {"app": STARLETTE}),
                 ("starlette hypercorn", HYPERCORN + " -w 0", {"app": STARLETTE}),
