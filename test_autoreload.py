@@ -215,7 +215,7 @@ class Program:
 
             def asleep():
                 before = self._switches()
-                select.select([], [], [], 0.02)
+                select.select([], [], [], 0.003)
                 awake = any(state == "R" for state, *_ in before.values())
                 return before == self._switches() and not awake
 
@@ -456,6 +456,18 @@ class EndingTest(ProgramTest):
                 program.wrap("app.py").expect("up")
                 program.process.terminate()
                 self.assertEqual(program.rest(), -signal.SIGTERM)
+
+    def test_a_signal_that_the_program_survives_does_not_end_the_loop(self):
+        handlers = (
+            "import signal; signal.signal(15, lambda *_: print('survived', flush=True))"
+        )
+        program = self.program(app=app(handlers), helper="")
+        program.wrap("app.py").expect("up")
+        program.process.terminate()
+        program.expect("survived")
+        program.write("app.py", app(handlers) + "\n")
+        program.expect("restarting$", "up")
+        self.assertEqual(program.stop(), 130)
 
     def test_a_target_that_is_missing_at_first_is_a_typing_mistake(self):
         program = self.program(**{"pkg/__init__": "", "dir/x": ""})
@@ -1841,6 +1853,95 @@ LISTEN = """
 """
 
 
+HTTP_SERVER = """
+    import http.server
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"%d" % helper.VALUE)
+        def log_message(self, *arguments): pass
+    server = http.server.ThreadingHTTPServer(s.getsockname(), Handler, False)
+    server.socket = s
+    say("up", autoreload.restarts)
+    server.serve_forever()
+"""
+WSGI = """
+    def answer(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"%d" % helper.VALUE]
+"""
+WSGIREF = code(
+    WSGI,
+    """
+    from wsgiref import simple_server
+    class Handler(simple_server.WSGIRequestHandler):
+        def log_message(self, *arguments): pass
+    server = simple_server.WSGIServer(s.getsockname(), Handler, False)
+    server.socket, server.base_environ = s, {}
+    server.set_app(answer)
+    say("up", autoreload.restarts)
+    server.serve_forever()
+    """,
+)
+WERKZEUG = code(
+    WSGI,
+    """
+    import logging, werkzeug.serving
+    logging.getLogger("werkzeug").setLevel("ERROR")
+    server = werkzeug.serving.make_server("localhost", 0, answer, True, fd=s.fileno())
+    say("up", autoreload.restarts)
+    server.serve_forever()
+    """,
+)
+ASYNCIO_SERVER = """
+    import asyncio
+    tasks = set()
+    async def serve(reader, writer):
+        tasks.add(asyncio.current_task())
+        await reader.readuntil(b"\\r\\n\\r\\n")
+        await asyncio.sleep(0.05)
+        writer.write(b"HTTP/1.0 200 OK\\r\\n\\r\\n%d" % helper.VALUE)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        tasks.remove(asyncio.current_task())
+    async def main():
+        server = await asyncio.start_server(serve, sock=s)
+        autoreload.start(None, 100)
+        @autoreload.add_reload_hook
+        async def drain():
+            server.close()
+            await asyncio.sleep(0)
+            while tasks:
+                await asyncio.wait(tasks)
+        say("up", autoreload.restarts)
+        await asyncio.sleep(60)
+    asyncio.run(main())
+"""
+UVICORN_APP = """
+    import uvicorn
+    async def answer(scope, receive, send):
+        while scope["type"] == "lifespan":
+            kind = (await receive())["type"]
+            if kind.endswith("startup"):
+                say("up", autoreload.restarts)
+            await send({"type": kind + ".complete"})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"%d" % helper.VALUE})
+"""
+UVICORN_FD = code(
+    UVICORN_APP, "uvicorn.run(answer, fd=s.fileno(), log_level='error')\n"
+)
+UVICORN_SOCKETS = code(
+    UVICORN_APP,
+    """
+    server = uvicorn.Server(uvicorn.Config(answer, log_level="error"))
+    server.run(sockets=[s])
+    """,
+)
+
+
 class ListenTest(Story):
     """A listening socket stays open across restarts."""
 
@@ -1934,57 +2035,42 @@ class ListenTest(Story):
             os.write(write, b"\n")
             self.assertEqual(client.recv(10), b"1")
 
-    def test_asyncio_answers_every_request(self):
-        program = self.start(
-            """
-            import asyncio
-            tasks = set()
-            async def serve(reader, writer):
-                tasks.add(asyncio.current_task())
-                await reader.readuntil(b"\\n")
-                await asyncio.sleep(0.05)
-                writer.write(b"%d" % helper.VALUE)
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
-                tasks.remove(asyncio.current_task())
-            async def main():
-                sock = autoreload.listen(("127.0.0.1", 0))
-                server = await asyncio.start_server(serve, sock=sock)
-                autoreload.start(None, 100)
-                @autoreload.add_reload_hook
-                async def drain():
-                    server.close()
-                    await asyncio.sleep(0)
-                    while tasks:
-                        await asyncio.wait(tasks)
-                say("port", sock.getsockname()[1])
-                say("up", autoreload.restarts)
-                await asyncio.sleep(60)
-            asyncio.run(main())
-            """,
-            words=WRAPPED,
-        )
+    def test_servers_answer_every_request(self):
+        for package, server, words in (
+            (None, HTTP_SERVER, PLAIN),
+            (None, HTTP_SERVER.replace("Threading", ""), WRAPPED),
+            (None, WSGIREF, WRAPPED),
+            (None, ASYNCIO_SERVER, PLAIN),
+            (None, ASYNCIO_SERVER, WRAPPED),
+            ("werkzeug", WERKZEUG, PLAIN),
+            ("uvicorn", UVICORN_SOCKETS, PLAIN),
+            ("uvicorn", UVICORN_FD, WRAPPED),
+        ):
+            with self.subTest(words, server=server):
+                if package and not importlib.util.find_spec(package):
+                    self.skipTest(f"not installed: {package}")
+                self.answers_every_request(self.start(LISTEN, server, words=words))
+
+    def answers_every_request(self, program):
+        """Ask again and again while the program restarts."""
         port = int(re.search(r"port (\d+)", program.output)[1])
         served, stop = [], threading.Event()
 
         def ask():
             while not stop.wait(0.01):
-                with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
-                    client.sendall(b"please\n")
-                    served.append(int(client.makefile("rb").read()))
+                served.append(int(get(port)))
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             clients = [pool.submit(ask) for _ in range(2)]
             try:
-                for value in range(1, 4):
+                for value in range(1, 6):
                     self.edit(program)
-                    self.assertTrue(become(lambda: value in served))
+                    become(lambda: value in served)
             finally:
                 stop.set()
             for client in clients:
                 client.result()
-        self.assertEqual(set(served), {0, 1, 2, 3})
+        self.assertEqual(set(served), {0, 1, 2, 3, 4, 5})
         self.assert_clean(program)
 
     def test_under_supervision_it_is_an_ordinary_socket(self):
