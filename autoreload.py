@@ -1696,6 +1696,11 @@ class Reloader:
         import_threading()
         self.workers.expect()
         self.watcher.lock.acquire()  # a module half imported would stay so in the fork
+        if threading.active_count() == 2:  # Python 3.12+ warns of our thread
+            import warnings
+
+            text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
+            warnings.filterwarnings("ignore", text, DeprecationWarning)
 
     def after_fork(self) -> None:
         self.watcher.lock.release()
