@@ -211,24 +211,14 @@ class Program:
 
     def fall_asleep(self):
         """Wait until it sleeps: Python overlooks a Ctrl-C that comes just before."""
+        looks = []
+
+        def asleep():
+            looks.append("R" not in session(self.process.pid).values())
+            return len(looks) > 2 and all(looks[-3:])
+
         if sys.platform == "linux":
-
-            def asleep():
-                before = self._switches()
-                select.select([], [], [], 0.003)
-                awake = any(state == "R" for state, *_ in before.values())
-                return before == self._switches() and not awake
-
             become(asleep)
-
-    def _switches(self):
-        """Return each process's state, and how often it has slept and been woken."""
-        found = {}
-        for pid in session(self.process.pid):
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/status") as file:
-                    found[pid] = re.findall(r"(?:State|switches):\s*(\w+)", file.read())
-        return found
 
     def stop(self):
         """Press Ctrl-C, and return the exit status as a shell sees it."""
@@ -802,7 +792,7 @@ class FuzzTest(ProgramTest):
     AUTORELOAD_FUZZ=500 in the environment runs 500 bursts, AUTORELOAD_SEED=3 repeats one.
     """
 
-    ROUNDS = int(os.environ.get("AUTORELOAD_FUZZ", 4))
+    ROUNDS = int(os.environ.get("AUTORELOAD_FUZZ", 3))
     SEED = int(os.environ.get("AUTORELOAD_SEED", random.randrange(10**6)))
 
     def test_bursts_of_saves_however_the_program_is_started(self):
@@ -1272,7 +1262,7 @@ class RecoveryTest(ProgramTest):
 
     def test_a_failure_amid_thousands_of_files_is_reported_once(self):
         program = self.program(app="1 / 0")
-        for i in range(2000):
+        for i in range(1500):
             open(program.path(f"m{i}.py"), "w").close()
         program.wrap("--check-time", "50", "app.py").expect("waiting for a change")
         program.write("m1.py", "1")
@@ -1512,7 +1502,7 @@ class SurvivalTest(ProgramTest):
                 import sys, threading, time, types, sentinel
                 sys.setswitchinterval(1e-5)
                 def churn(thread):
-                    end = time.monotonic() + 1
+                    end = time.monotonic() + 0.5
                     while True:
                         for i in range(300): sys.modules[f"x{thread}{i}"] = types.ModuleType("x")
                         for i in range(300): del sys.modules[f"x{thread}{i}"]
@@ -1826,12 +1816,13 @@ class InterruptTest(Story):
         self.assert_clean(program)
 
     def test_an_ignored_interrupt_does_not_hold_the_restart(self):
-        for ignoring in (IGNORING, IGNORING.replace("SIG_IGN", "SIG_DFL")):
-            with self.subTest(ignoring):
-                program = self.start(ignoring)
-                self.edit(program)
-                self.edit(program)
-                self.assertNotIn("anyway", program.output)
+        def story(ignoring):
+            program = self.start(ignoring)
+            self.edit(program)
+            self.edit(program)
+            self.assertNotIn("anyway", program.output)
+
+        self.each(story, ([IGNORING], [IGNORING.replace("SIG_IGN", "SIG_DFL")]))
 
     def test_a_background_job_keeps_ignoring_the_interrupt(self):
         ignored = "signal.getsignal(signal.SIGINT) == signal.SIG_IGN"
@@ -2670,7 +2661,7 @@ class SweepTest(Story):
             """,
             SLEEP,
         )
-        for _ in range(8):
+        for _ in range(6):
             self.edit(program)
         counts = re.findall("count .*", program.output)[1:]
         self.assertEqual(len(set(counts)), 1, counts)
