@@ -944,8 +944,12 @@ def interrupt() -> bool:
     """Deliver SIGINT to the main thread; return whether it does anything with it."""
     import signal
 
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL):
+    handler = signal.getsignal(signal.SIGINT)
+    if handler in (signal.SIG_IGN, signal.SIG_DFL):
         return False
+    debugger: Any = getattr(handler, "__self__", None)
+    if hasattr(debugger, "allow_kbdint"):  # pdb after "continue": else it would prompt
+        debugger.allow_kbdint = True
     if hasattr(signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
         signal.pthread_kill(main_ident(), signal.SIGINT)
     else:  # Windows: raised on any thread, it wakes the main one
@@ -1181,7 +1185,8 @@ class Workers:
         wait_until(ask, deadline) or wait_until(kill, deadline + 1)
 
     def _gone(self) -> bool:
-        return all([reap(pid) for pid in self._pids()])
+        # The zombies of others will not be ours to reap, nor of any harm.
+        return all([reap(pid) or is_zombie(pid) for pid in self._pids()])
 
     def are_silent(self) -> bool:
         """Whether there are, for the first time, processes that do not report."""
@@ -1208,14 +1213,22 @@ def send(pid: int, number: int) -> None:
         pass
 
 
-def ignores_interrupt(pid: int) -> bool:
-    """Whether a process ignores Ctrl-C, as far as the system tells."""
+def status_of(pid: int) -> "dict[str, str]":
+    """Return what the system tells of a process, where it does."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            fields = dict(line.split(":", 1) for line in file if ":" in line)
+            return dict(line.split(":\t", 1) for line in file if ":\t" in line)
     except OSError:
-        return False
-    return bool(int(fields["SigIgn"], 16) >> (_signal.SIGINT - 1) & 1)
+        return {}
+
+
+def ignores_interrupt(pid: int) -> bool:
+    mask = int(status_of(pid).get("SigIgn", "0"), 16)
+    return bool(mask >> (_signal.SIGINT - 1) & 1)
+
+
+def is_zombie(pid: int) -> bool:
+    return status_of(pid).get("State", "").startswith("Z")
 
 
 def in_our_group(pid: int) -> bool:
@@ -1465,7 +1478,7 @@ class Watcher:
         self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
         self._freshest: list[str] = []
         self._modules = self._listed = 0  # how many: at the last look, when last listed
-        self._rounds = 0
+        self._rounds = self._own = 0  # how many own files there were in the last one
         self._next_round = 0.0  # when it is due, by the monotonic clock
 
     def note_loads(self) -> None:
@@ -1543,7 +1556,9 @@ class Watcher:
         own, installed = self.watch_list.own, self.watch_list.installed
         self._rounds += 1
         changed = self.snapshot.look(own + installed[self._rounds % 8 :: 8])
-        self._freshest = self.snapshot.freshest(own)
+        if changed or len(own) != self._own:
+            self._own = len(own)
+            self._freshest = self.snapshot.freshest(own)
         cost = time.thread_time() - begun
         self._next_round = time.monotonic() + max(check_time, 99 * cost)
         return changed
@@ -1591,8 +1606,8 @@ class Reloader:
         self.ending = Ending(self.launch)
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None
-        self.check_time: Any = None  # in seconds, as is grace, once they are set
-        self.grace: Any = None
+        self.check_time, self.grace = 0.5, 2.0  # in seconds
+        self.configured: set[str] = set()  # which of them somebody has set
         self.thread: threading.Thread | None = None
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.complaints: set[str] = set()
@@ -1631,15 +1646,15 @@ class Reloader:
             if io_loop is None and "asyncio" in sys.modules:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
             self.io_loop = self.io_loop or io_loop
-            self.configure(check_time, grace)
+            self.configure(check_time=check_time / 1000, grace=grace)
             self.begin()
 
-    def configure(self, check_time: "float | None", grace: "float | None") -> None:
-        """Set, in milliseconds and seconds, what nobody has set before."""
-        if self.check_time is None and check_time is not None:
-            self.check_time = check_time / 1000
-        if self.grace is None:
-            self.grace = grace
+    def configure(self, **seconds: "float | None") -> None:
+        """Set what nobody has set before: the command line's word is the first."""
+        for name, value in seconds.items():
+            if value is not None and name not in self.configured:
+                self.configured.add(name)
+                setattr(self, name, value)
 
     def begin(self) -> None:
         """Begin to watch."""
@@ -1648,7 +1663,6 @@ class Reloader:
         if self.started:
             return
         self.started = True
-        self.configure(500, 2.0)
         if self.is_worker:
             self.workers.tell("start", self.check_time, self.grace)
         else:
@@ -1732,7 +1746,7 @@ class Reloader:
             elif kind == "watch":
                 self.watch(*values)
             elif kind == "start":
-                self.configure(values[0] * 1000, values[1])
+                self.configure(check_time=values[0], grace=values[1])
                 self.begin()
             elif kind == "restart":
                 self.request()
@@ -2045,11 +2059,13 @@ def make_parser() -> "argparse.ArgumentParser":
         def error(self, message: str) -> "NoReturn":
             self.exit(2, f"autoreload: {message}\n")
 
-    def number(text: str) -> float:
-        value = float(text)
-        if not 0 < value < 1e9:
-            raise ValueError
-        return value
+    def at_least(least: float) -> "Callable[[str], float]":
+        def number(text: str) -> float:
+            if not least <= float(text) < 1e9:
+                raise ValueError
+            return float(text)
+
+        return number
 
     parser = Parser(
         prog="autoreload.py",
@@ -2067,9 +2083,9 @@ def make_parser() -> "argparse.ArgumentParser":
     text = "end when the program ends without an error"
     option("--until-success", action="store_true", help=text)
     text = "see changes within so many milliseconds (500)"
-    option("--check-time", metavar="MS", type=number, help=text)
+    option("--check-time", metavar="MS", type=at_least(1), help=text)
     text = "wait so long for the hooks, and for the program's clean-up (2)"
-    option("--grace", metavar="SECONDS", type=number, help=text)
+    option("--grace", metavar="SECONDS", type=at_least(0), help=text)
     text = "clear the terminal before each run"
     option("--clear", action="store_true", help=text)
     text = "run the program in a child, and survive its crashes (always so on Windows)"
@@ -2127,10 +2143,10 @@ def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
         reloader.watcher.watch_list.ignore(pattern)
     for path in options.watch:
         reloader.watch(os.path.abspath(path))
-    reloader.configure(options.check_time, options.grace)
+    check_time = options.check_time and options.check_time / 1000
+    reloader.configure(check_time=check_time, grace=options.grace)
     if (options.supervise or _restart is supervise) and "notes" not in launch.state:
         import_threading()
-        reloader.configure(500, 2.0)
         supervise(*reloader.next_run(0))
     if options.clear and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")

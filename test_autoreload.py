@@ -567,6 +567,14 @@ class TargetTest(ProgramTest):
     def test_the_wrapper_can_be_run_as_a_module(self):
         self.compare(["-m", "pkg.module", "x"], wrapper=["-m", NAME])
 
+    def test_a_program_may_have_a_module_of_the_wrapper_s_name(self):
+        files = {
+            "site/app": f"import {NAME}; print({NAME}.OWN)",
+            f"site/{NAME}": "OWN = 1",
+        }
+        words = NAME + ".py", "--until-success", "site/app.py"
+        self.assertEqual(self.program(**files).run(*words).rest(), 0)
+
     def test_a_safe_path_stays_safe(self):
         for target in ("app.py", "folder"):
             with self.subTest(target):
@@ -1002,6 +1010,30 @@ class NothingMissedTest(ProgramTest):
         )
         shutil.copy(program.path(NAME + ".py"), program.path("vendored", "copied.py"))
         program.wrap("app.py").expect("late 1", "late 2")
+
+    def test_bytecode_is_dropped_of_all_kinds(self):
+        program = self.program(own="", **{"own2": ""})
+        for optimization in (0, 1, 2):
+            for name in ("own.py", "own2.py"):
+                py_compile.compile(program.path(name), optimize=optimization)
+        cache = program.path("__pycache__")
+        with open(
+            os.path.join(cache, f"own.{sys.implementation.cache_tag}-pytest-8.0.pyc"),
+            "w",
+        ):
+            pass
+        with open(program.path("sourceless.pyc"), "w"):
+            pass
+        autoreload.drop_bytecode(
+            map(program.path, ("own.py", "gone.py", "sourceless.pyc"))
+        )
+        self.assertFalse(
+            [name for name in os.listdir(cache) if name.startswith("own.")]
+        )
+        self.assertTrue(
+            [name for name in os.listdir(cache) if name.startswith("own2.")]
+        )
+        self.assertTrue(os.path.exists(program.path("sourceless.pyc")))
 
     def test_a_second_save_of_equal_size_within_the_second_is_not_run_as_the_first(
         self,
@@ -1795,7 +1827,10 @@ class InterruptTest(Story):
             r"autoreload: main thread is at app.py:{} after 0.3 s, restarting anyway"
         )
         line = len(code(BEGIN, START, "\n", STUCK).splitlines())
-        self.edit(program, stuck.format(f"({line}|{line - 1}|{line - 2})"), "atexit")
+        for _ in range(2):  # what start() is given holds after a restart, too
+            self.edit(
+                program, stuck.format(f"({line}|{line - 1}|{line - 2})"), "atexit"
+            )
 
     def test_ctrl_c_while_a_stuck_main_thread_is_waited_for_ends_it(self):
         program = self.start(
@@ -2533,6 +2568,7 @@ class TerminalTest(Story):
         self.assertNotIn("restarting", program.output)
         program.type("c\r")
         program.expect("restarting", "up 1")
+        self.assert_clean(program, "Program interrupted", "restarting anyway")
         program.type("p 6 * 7\r")
         program.expect("42$")
 
