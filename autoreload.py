@@ -268,6 +268,7 @@ class Launch:
     """How the program was started by hand, and what the run before this one left."""
 
     def __init__(self) -> None:
+        self.is_off = os.environ.get("AUTORELOAD") == "0"
         self.state = self._take_state()
         self.flags, self.target = split(
             sys.orig_argv[1:], ("-W", "-X", "--check-hash-based-pycs")
@@ -285,7 +286,7 @@ class Launch:
         self.kept = {
             fd: os.dup(fd)
             for fd, status in self.descriptors.items()
-            if fd < 3 or S_ISSOCK(status.st_mode)
+            if not self.is_off and (fd < 3 or S_ISSOCK(status.st_mode))
         }
         self.terminal = self._terminal()
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
@@ -335,7 +336,7 @@ class Launch:
         """Return a path as it is shorter, relative or absolute."""
         try:
             path = min(path, os.path.relpath(path, self.directory), key=len)
-        except ValueError:  # another drive; no directory
+        except (ValueError, OSError):  # another drive; no directory
             pass
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
@@ -390,7 +391,9 @@ def installed_roots() -> "tuple[str, ...]":
 
     paths = sysconfig.get_paths()
     roots = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    roots += [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
+    roots += [
+        p for p in map(str, sys.path) if p.endswith(("site-packages", "dist-packages"))
+    ]
     return tuple(os.path.join(os.path.realpath(root), "") for root in roots)
 
 
@@ -483,8 +486,10 @@ class WatchList:
 
     def watch(self, path: str, names: str = "*") -> "Iterator[str]":
         """List a path, a directory's files called `names`, or the matches of a glob."""
-        if os.path.isdir(path) or (set(path) & set("*?[") and not os.path.exists(path)):
-            self._watched.append((path, names))
+        is_glob = set(path) & set("*?[") and not os.path.exists(path)
+        if names and (is_glob or os.path.isdir(path)):
+            if (path, names) not in self._watched:
+                self._watched.append((path, names))
             return self._walk(path, names)
         return filter(self.add, [path])
 
@@ -583,7 +588,8 @@ class Snapshot:
         One file is quiet after 0.05 seconds; of several, or of one that has gone and is
         likely to come back, the rest takes longer.
         """
-        while True:
+        deadline = time.monotonic() + 5  # what is never quiet is no save
+        while time.monotonic() < deadline:
             single = len(changed) == 1 and self.stamps[min(changed)]
             pause = 0.05 if single else 0.2
             time.sleep(max(0.01, pause - self._age(changed)))
@@ -671,7 +677,7 @@ def compile_error(paths: "Iterable[str]") -> "tuple[str, str]":
                     compile(file.read(), path, "exec", dont_inherit=True)
             except OSError:  # gone: the import will say so
                 pass
-            except (SyntaxError, ValueError) as error:
+            except Exception as error:
                 return path, "".join(traceback.format_exception_only(error))
     return "", ""
 
@@ -995,10 +1001,6 @@ def is_in(function: str, module: str) -> bool:
     )
 
 
-def at_debugger() -> bool:
-    return is_in("interaction", "pdb")
-
-
 def between_requests() -> bool:
     """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
     in_request = is_in("_handle_request_noblock", "socketserver")
@@ -1245,7 +1247,7 @@ def reap(pid: int) -> bool:
     """Take leave of a child that has ended; return whether it had."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except OSError:  # somebody else's child
+    except (OSError, AttributeError):  # somebody else's child; Windows
         return False
 
 
@@ -1287,7 +1289,10 @@ def sweep(launch: Launch, kept: "Iterable[int]") -> None:
         signal.setitimer(timer, 0)
     os.umask(launch.umask)
     for fd, saved in launch.kept.items():
-        os.dup2(saved, fd)
+        try:
+            os.dup2(saved, fd)
+        except OSError:  # the program has closed all it knew not
+            pass
     restore_terminal(launch)
     for fd in open_descriptors(inheritable=True):
         os.set_inheritable(fd, False)
@@ -1300,8 +1305,6 @@ def sweep(launch: Launch, kept: "Iterable[int]") -> None:
     for fd in kept:
         os.set_inheritable(fd, True)
     drop_pending(launch)
-    if launch.directory:
-        os.chdir(launch.directory)
 
 
 def drop_pending(launch: Launch) -> None:
@@ -1379,6 +1382,10 @@ class Sockets:
         return {key: kept.fileno() for key, kept in self._kept.items()}
 
 
+def is_socket(path: str) -> bool:
+    return os.path.exists(path) and S_ISSOCK(os.stat(path).st_mode)
+
+
 def open_socket(address: "Address") -> "socket":
     import socket
 
@@ -1391,7 +1398,7 @@ def open_socket(address: "Address") -> "socket":
         return socket.create_server(where[:2], family=family, backlog=socket.SOMAXCONN)
     unix = socket.socket(socket.AF_UNIX)
     path = path_of(address)
-    if os.path.exists(path) and unix.connect_ex(path):  # left behind: nobody answers
+    if is_socket(path) and unix.connect_ex(path):  # left behind: nobody answers
         os.unlink(path)
         unix = socket.socket(socket.AF_UNIX)
     unix.bind(path)
@@ -1404,12 +1411,20 @@ AGAIN = 75  # the exit status by which a supervised program asks for the next ru
 
 def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
     """Become the next run: the same process, the same terminal, no parent."""
+    told = ""
     while True:
         try:
+            os.chdir(_reloader.launch.directory or ".")
+            os.stat(FILE if FILE in words else words[0])
             os.execve(words[0], words, environment)
-        except OSError as error:  # the interpreter is being replaced, too
-            say(f"cannot execute {words[0]} ({error.strerror}), trying again")
-            time.sleep(1)
+        except (
+            OSError
+        ) as error:  # a branch switch, or another Python is being installed
+            text = f"cannot run {error.filename} ({error.strerror}), waiting until it is back"
+            if text != told:
+                say(text)
+            told = text
+            time.sleep(0.5)
 
 
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
@@ -1450,7 +1465,8 @@ def run_child(
         state = {**state, "pid": None, "notes": notes, "sockets": {}}
         environment = {**environment, _STATE: json.dumps(state)}
         signal.signal(signal.SIGINT, lambda *_: None)  # the child's to handle
-        child = subprocess.Popen(words, env=environment, close_fds=False)
+        directory = _reloader.launch.directory or None
+        child = subprocess.Popen(words, env=environment, cwd=directory, close_fds=False)
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         status = child.wait()
         try:
@@ -1501,16 +1517,10 @@ class Watcher:
                 self.snapshot.meet(file, differs=saved)
         return found
 
-    def note(self, path: str) -> None:
-        """Watch a file as such: of a directory, only whether it is there."""
-        with self.lock:
-            if self.watch_list.add(path):
-                self.snapshot.meet(path)
-
     def watch_sources(self, *, repair: bool = False) -> None:
         """Watch the directories of the program's own sources."""
         folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
-        for folder in outermost({*folders, os.path.abspath(sys.path[0])}):
+        for folder in outermost({*folders, *map(os.path.abspath, sys.path[:1])}):
             self.watch(folder, "*.py", repair=repair)
 
     def watch_failure(self, error: "BaseException | None") -> None:
@@ -1524,9 +1534,9 @@ class Watcher:
         found = list(self.watch_list.add_modules())
         for path in found:
             self.snapshot.meet(path)
-            if path in self._early:
-                if self.snapshot.is_outdated(path, self._launch.began()):
-                    self.snapshot.stamps[path] = None
+        for path in self._early.intersection(found):
+            if self.snapshot.is_outdated(path, self._launch.began()):
+                self.snapshot.stamps[path] = None
         return found
 
     def is_round_due(self) -> bool:
@@ -1592,10 +1602,9 @@ class Watcher:
 
 
 class Reloader:
-    """The only state, the only thread."""
+    """All state, and the thread that watches."""
 
     def __init__(self) -> None:
-        self.is_off = os.environ.get("AUTORELOAD") == "0"
         self.launch = Launch()
         state = self.launch.state
         self.restarts: int = state.get("restarts", 0)
@@ -1622,12 +1631,13 @@ class Reloader:
 
     def is_possible(self) -> bool:
         """Whether there is a command to repeat, and nobody has forbidden it."""
-        return not (self.is_off or self.launch.obstacle() or self.launch.is_helper())
+        launch = self.launch
+        return not (launch.is_off or launch.obstacle() or launch.is_helper())
 
     def is_active(self) -> bool:
         """Whether it is possible; a user who would wonder is told, once, why not."""
         obstacle = self.launch.obstacle()
-        if obstacle and not (self.is_off or self.warned):
+        if obstacle and not (self.launch.is_off or self.warned):
             import warnings
 
             self.warned = True
@@ -1663,9 +1673,9 @@ class Reloader:
         if self.started:
             return
         self.started = True
-        if self.is_worker:
+        if self.is_worker or self.thread:  # one begun by a fork waits for word
             self.workers.tell("start", self.check_time, self.grace)
-        else:
+        if not self.is_worker:
             if not self.commanded:
                 self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
             self.ending.prepare()
@@ -1710,7 +1720,9 @@ class Reloader:
         import_threading()
         self.workers.expect()
         self.watcher.lock.acquire()  # a module half imported would stay so in the fork
-        if threading.active_count() == 2:  # Python 3.12+ warns of our thread
+        if (
+            self.thread and threading.active_count() == 2
+        ):  # Python 3.12+ warns of our thread
             import warnings
 
             text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
@@ -1777,8 +1789,10 @@ class Reloader:
 
     def heed(self, changed: "set[str]") -> None:
         """Restart for a change, if it is fit to run."""
-        while at_debugger():
+        while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
+        if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
+            time.sleep(self.grace)
         seen = time.monotonic()
         requested, self.requested = self.requested, False
         if changed:
@@ -1808,7 +1822,7 @@ class Reloader:
                 late = f"is not done after {self.grace:g} s, restarting all the same"
                 say(f"hook {name_of_hook(hook)} {late}")
         if ending.interrupts.fatal():  # by hand: the program is ending anyway
-            ending.stopping = False
+            ending.stopping, self.requested = False, True  # unless it survives
             return False
         silence_interrupt()
         deadline = time.monotonic() + self.grace
@@ -1826,9 +1840,10 @@ class Reloader:
         if sys.platform == "linux":  # elsewhere sockets may lack an identity
             self.sockets.pause()
         wait_until(between_requests, deadline)
-        ending.interrupts.ours += 1
-        if not (ending.finishing or ending.leaving or interrupt()):
-            return
+        if not (ending.finishing or ending.leaving):
+            ending.interrupts.ours += 1
+            if not interrupt():
+                return
         self.wake_loop()
         self.workers.interrupt()
         if not wait_until(lambda: ending.finished, deadline):
@@ -1885,17 +1900,13 @@ class Reloader:
         self.previous_hook(kind, error, trace)
         if isinstance(error, Exception) and not self.is_worker:
             self.ending.outcome = f"{self.name()} failed"
-            self.await_repair(error)
-
-    def await_repair(self, error: BaseException) -> None:
-        if self.started and not self.is_worker:
             self.watcher.watch_failure(error)
 
     def watch_target(self) -> None:
         """See what the sources look like that a supervised program is to run."""
         first = self.target[0]
         path = os.path.abspath("" if first in ("-m", "-c") else first)
-        self.watcher.note(path)
+        self.watcher.watch(path, "")
         folder = path if os.path.isdir(path) else os.path.dirname(path)
         self.watcher.watch(folder, "*.py")
         self.watcher.snapshot.look(self.watcher.watch_list.own)
@@ -1947,7 +1958,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     else:
         sys.argv[:] = target
         path = os.path.join(os.getcwd(), target[0])
-        _reloader.watcher.note(os.path.abspath(path))
+        _reloader.watcher.watch(os.path.abspath(path), "")
         importer = importer_of(path)
         if not importer:
             return load_script(target[0], path, main)
@@ -1959,7 +1970,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     main.__file__ = spec.origin
     setattr(main, "__cached__", spec.cached)
     code: CodeType = spec.loader.get_code(spec.name)
-    _reloader.watcher.note(file_of(main))
+    _reloader.watcher.watch(file_of(main), "")
     return code
 
 
@@ -2034,7 +2045,10 @@ def set_path(entry: str, *, always: bool = False) -> None:
 def show_uncaught(error: BaseException) -> None:
     """Show an exception as Python would, without the frames that ran the target."""
     trace = without_machinery(error.__traceback__)
-    sys.excepthook(type(error), error.with_traceback(trace), trace)
+    try:
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+    except Exception:  # it is the program's, and may fail, too
+        sys.__excepthook__(type(error), error, trace)
 
 
 # --- The command line: its options, and what each ending of the target means --------
@@ -2108,15 +2122,15 @@ def run(reloader: Reloader, words: "list[str]") -> None:
         if isinstance(error, NotFound) and not reloader.restarts:
             say(str(error))
             sys.exit(2)
-        outcome, status = verdict(error, reloader.name(), shown=ending.stopping)
-        if status and not ending.stopping:
-            reloader.await_repair(error)
+        outcome, status = verdict(error, reloader.name())
+        if status and reloader.started and not (reloader.is_worker or ending.stopping):
+            reloader.watcher.watch_failure(error)
     if status or not options.until_success:
         ending.outcome = outcome
     sys.exit(status)
 
 
-def verdict(error: BaseException, name: str, *, shown: bool) -> "tuple[str, Any]":
+def verdict(error: BaseException, name: str) -> "tuple[str, Any]":
     """Tell how a program has ended, and what it gives to sys.exit()."""
     if isinstance(error, SystemExit):
         if not error.code:
@@ -2125,10 +2139,8 @@ def verdict(error: BaseException, name: str, *, shown: bool) -> "tuple[str, Any]
         return f"{name} exited with status {status:d}", error.code
     if isinstance(error, NotFound):
         return str(error), 1
-    interrupted = isinstance(error, KeyboardInterrupt)
-    if not (interrupted and shown):
-        show_uncaught(error)
-    return f"{name} failed", 130 if interrupted else 1
+    show_uncaught(error)
+    return f"{name} failed", 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
