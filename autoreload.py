@@ -1396,13 +1396,17 @@ def open_socket(address: "Address") -> "socket":
         )
         family, *_, where = found[0]
         return socket.create_server(where[:2], family=family, backlog=socket.SOMAXCONN)
-    unix = socket.socket(socket.AF_UNIX)
     path = path_of(address)
-    if is_socket(path) and unix.connect_ex(path):  # left behind: nobody answers
-        os.unlink(path)
-        unix = socket.socket(socket.AF_UNIX)
-    unix.bind(path)
-    unix.listen(socket.SOMAXCONN)
+    with socket.socket(socket.AF_UNIX) as probe:
+        if is_socket(path) and probe.connect_ex(path):  # left behind: nobody answers
+            os.unlink(path)
+    unix = socket.socket(socket.AF_UNIX)
+    try:
+        unix.bind(path)
+        unix.listen(socket.SOMAXCONN)
+    except OSError:
+        unix.close()
+        raise
     return unix
 
 

@@ -149,7 +149,7 @@ class Program:
         options.setdefault("env", clean_environment())
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
-            cwd=self.directory,
+            cwd=options.pop("cwd", self.directory),
             stdin=options.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -493,6 +493,40 @@ class EndingTest(ProgramTest):
         )
         program.write("app.py", "print('two')")
         program.expect("two")
+
+    def test_a_file_or_directory_of_ours_that_is_missing_later_is_waited_for(self):
+        def story(missing):
+            program = self.program(
+                **{"site/app": app("import helper"), "site/helper": ""}
+            )
+            os.rename(program.path(NAME + ".py"), program.path("site", NAME + ".py"))
+            program.wrap("app.py", cwd=program.path("site")).expect("up")
+            path = program.path(missing)
+            os.rename(path, path + "-gone")
+            if missing != "site":
+                program.write("site/helper.py", "VALUE = 1")
+            program.expect("autoreload: cannot run .*, waiting until it is back$")
+            os.rename(path + "-gone", path)
+            program.expect("up")
+            self.assertEqual(program.stop(), 130)
+
+        self.each(story, ((f"site/{NAME}.py",), ("site",)))
+
+    def test_an_edit_after_ctrl_c_does_not_start_an_ending_program_again(self):
+        slow = """
+            import time
+            try:
+                print("up", flush=True); time.sleep(60)
+            finally:
+                print("ending", flush=True); time.sleep(0.5)
+        """
+        program = self.program(app=slow)
+        program.wrap("app.py").expect("up")
+        program.interrupt()
+        program.expect("ending")
+        program.write("app.py", code(slow, "\n"))
+        self.assertEqual(program.status(), 130)
+        self.assertNotIn("restarting", program.output)
 
 
 REPORT = """
@@ -2010,6 +2044,12 @@ class ListenTest(Story):
         self.edit(program)
         self.assert_clean(program)
 
+    def test_a_regular_file_is_not_mistaken_for_a_socket(self):
+        with tempfile.NamedTemporaryFile() as file:
+            with self.assertRaises(OSError):
+                autoreload.listen(file.name)
+            self.assertTrue(os.path.exists(file.name))
+
     def test_children_do_not_inherit_it(self):
         program = self.start(
             LISTEN,
@@ -2288,6 +2328,14 @@ class ChildrenTest(Story):
         self.workers(program.run("app.py"), 3)
         self.assertEqual(program.output.count("restarting"), 2)
         self.assertEqual(program.output.count("bye"), 2)
+
+    def test_a_fork_before_start_does_no_harm(self):
+        program = self.story(
+            f"import {NAME}\nif not os.fork(): os._exit(0)\n", START, SLEEP, begin=""
+        )
+        program.run("app.py").expect("^up 0")
+        self.edit(program)
+        self.assert_clean(program)
 
     def test_a_module_that_only_a_worker_imports_is_watched(self):
         def story(begin):
