@@ -131,7 +131,7 @@ def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
 
 
 def restart() -> None:
-    """Restart now, as though a watched file had changed."""
+    """Restart now, as though a watched file had changed; before `start`, once it runs."""
     _reloader.request()
 
 
@@ -1367,14 +1367,12 @@ class Sockets:
         import socket
 
         for kept in self._kept.values():
-            status, is_blocking = (
-                os.fstat(kept.fileno()),
-                os.get_blocking(kept.fileno()),
-            )
+            ours = kept.fileno()
+            status = os.fstat(ours)
             with socket.create_server(("127.0.0.1", 0)) as lonely:
-                os.set_blocking(lonely.fileno(), is_blocking)
+                os.set_blocking(lonely.fileno(), os.get_blocking(ours))
                 for fd, other in open_descriptors().items():
-                    if os.path.samestat(status, other) and fd != kept.fileno():
+                    if fd != ours and os.path.samestat(status, other):
                         os.dup2(lonely.fileno(), fd, inheritable=False)
         time.sleep(0.1)  # by now what was accepted is a request
 
@@ -1841,8 +1839,8 @@ class Reloader:
     def interrupt(self, deadline: float) -> None:
         """Send Ctrl-C, and wait for what the program does on it."""
         ending = self.ending
-        if sys.platform == "linux":  # elsewhere sockets may lack an identity
-            self.sockets.pause()
+        if sys.platform == "linux" and not ending.finished:
+            self.sockets.pause()  # elsewhere a socket may have no identity
         wait_until(between_requests, deadline)
         if not (ending.finishing or ending.leaving):
             ending.interrupts.ours += 1
