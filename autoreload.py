@@ -1553,9 +1553,8 @@ class Watcher:
         with self.lock:
             is_due = self.is_round_due()
             modules, self._modules = self._modules, len(sys.modules)
-            if (
-                is_due or modules == self._modules != self._listed
-            ):  # imports have paused
+            have_paused = modules == self._modules  # the imports
+            if is_due or (have_paused and modules != self._listed):
                 self._listed = modules
                 self.list_modules()
             changed = self.snapshot.look(self._freshest)
@@ -1722,10 +1721,8 @@ class Reloader:
         import_threading()
         self.workers.expect()
         self.watcher.lock.acquire()  # a module half imported would stay so in the fork
-        if (
-            self.thread and threading.active_count() == 2
-        ):  # Python 3.12+ warns of our thread
-            import warnings
+        if self.thread and threading.active_count() == 2:
+            import warnings  # Python 3.12 and later warn of our thread
 
             text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
             warnings.filterwarnings("ignore", text, DeprecationWarning)
@@ -1811,6 +1808,8 @@ class Reloader:
         say(f"{cause}, restarting")
         if self.stop():
             self.restart()
+        # It is ending by hand; if it survives, this is a change still.
+        self.watcher.snapshot.stamps.update(dict.fromkeys(changed))
 
     def stop(self) -> bool:
         """Have the program end; return whether it is to be run again."""
@@ -1824,7 +1823,7 @@ class Reloader:
                 late = f"is not done after {self.grace:g} s, restarting all the same"
                 say(f"hook {name_of_hook(hook)} {late}")
         if ending.interrupts.fatal():  # by hand: the program is ending anyway
-            ending.stopping, self.requested = False, True  # unless it survives
+            ending.stopping = False
             return False
         silence_interrupt()
         deadline = time.monotonic() + self.grace
