@@ -386,14 +386,14 @@ def file_of(module: object) -> str:
 
 
 def installed_roots() -> "tuple[str, ...]":
-    """Return the directories of the standard library and of installed packages."""
-    import sysconfig
+    """Return the directories of the standard library and of installed packages.
 
-    paths = sysconfig.get_paths()
-    roots = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    roots += [
+    They are those of sysconfig.get_paths(), without its megabyte of build settings.
+    """
+    roots = [
         p for p in map(str, sys.path) if p.endswith(("site-packages", "dist-packages"))
     ]
+    roots.append(os.path.dirname(os.__file__))
     return tuple(os.path.join(os.path.realpath(root), "") for root in roots)
 
 
