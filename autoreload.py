@@ -174,6 +174,8 @@ def import_threading() -> None:
 
 def show(text: str) -> None:
     """Write on stderr at once, whole, past the program's buffers."""
+    if sys.__stderr__ is None:  # closed; by now it may be a file of the program's
+        return
     try:
         os.write(2, text.encode(errors="backslashreplace"))
     except OSError:
@@ -275,10 +277,8 @@ class Launch:
         )
         self.environment = launch_environment()
         self.process = read_proc("stat").rpartition(b")")[2].split()
-        try:
-            self.directory = os.getcwd()
-        except OSError:  # it has been removed
-            self.directory = ""
+        self.executable = sys.executable
+        self.directory = self._directory()
         self.umask = os.umask(0)
         os.umask(self.umask)
         self.descriptors = open_descriptors(inheritable=True)
@@ -314,6 +314,17 @@ class Launch:
         if hasattr(_signal, "pthread_sigmask"):
             _signal.pthread_sigmask(_signal.SIG_SETMASK, state["mask"])
         return state
+
+    def _directory(self) -> str:
+        """Return where the program was started, if it is still there."""
+        script = str(getattr(sys.modules["__main__"], "__file__", None))
+        for target in self.target[:1]:  # the program may have left already
+            if not os.path.isabs(target) and script.endswith(os.sep + target):
+                return script[: -len(target)]
+        try:
+            return os.getcwd()
+        except OSError:
+            return ""
 
     def _terminal(self) -> "tuple[int, list[Any]] | None":
         for fd in filter(os.isatty, self.kept):
@@ -405,7 +416,10 @@ def files_below(folder: str, pattern: str) -> "Iterator[str]":
     skipped = re.compile("|".join(map(fnmatch.translate, SKIPPED))).match
     visited = set()
     for top, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(top)
+        try:
+            real = os.path.realpath(top)
+        except OSError:  # it has just gone
+            continue
         if real in visited or ("pyvenv.cfg" in files and top != folder):
             folders.clear()
             continue
@@ -831,6 +845,9 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
                 return run_coroutine(io_loop, finish(result))
         except (Exception, SystemExit):
             report(text)
+        except BaseException:  # a Ctrl-C by hand
+            done.set()
+            raise
         done.set()
 
     try:
@@ -1032,12 +1049,18 @@ class Ending:
 
     def prepare(self) -> None:
         """Be there when the main thread is at its end, but for threads it waits for."""
+        import atexit
+
         getattr(threading, "_register_atexit")(self._begin)
+        atexit.register(
+            self._finish
+        )  # if a thread pool's end fails, that is not called
 
     def _begin(self) -> None:
         import atexit
 
         self.leaving = self.stopping  # by a hook's doing: Ctrl-C would cut threads off
+        atexit.unregister(self._finish)
         atexit.register(self._finish)  # so late, it is the first of the handlers to run
 
     def _finish(self) -> None:
@@ -1130,23 +1153,33 @@ class Workers:
         self._orphans = set(orphans)  # left by the run before this one
         self._are_silent = False
         self._reader = self._writer = -1
+        self._pipe: dict[int, os.stat_result] = {}
         self._rest = b""
 
     def expect(self) -> None:
         """Prepare for reports, before a fork."""
         __import__("json")  # half imported by a thread, it would stay so in the fork
-        if self._reader < 0:
+        if not self._is_open(self._reader):
             self._reader, self._writer = os.pipe()
+            self._pipe = {fd: os.fstat(fd) for fd in (self._reader, self._writer)}
+
+    def _is_open(self, fd: int) -> bool:
+        """Whether the program has not closed an end of the pipe, and used its number."""
+        try:
+            return fd in self._pipe and os.path.samestat(os.fstat(fd), self._pipe[fd])
+        except OSError:
+            return False
 
     def tell(self, *message: object) -> None:
         """Report to the process started by hand."""
         import json
 
-        os.write(self._writer, json.dumps(message).encode() + b"\n")
+        if self._is_open(self._writer):
+            os.write(self._writer, json.dumps(message).encode() + b"\n")
 
     def told(self, *, block: bool = False) -> "Iterator[list[Any]]":
         """Yield what was reported since the last call."""
-        if self._reader < 0:
+        if not self._is_open(self._reader):
             return
         import json
 
@@ -1290,8 +1323,9 @@ def sweep(launch: Launch, kept: "Iterable[int]") -> None:
     os.umask(launch.umask)
     for fd, saved in launch.kept.items():
         try:
-            os.dup2(saved, fd)
-        except OSError:  # the program has closed all it knew not
+            if os.path.samestat(os.fstat(saved), launch.descriptors[fd]):
+                os.dup2(saved, fd)
+        except OSError:  # the program has closed all descriptors
             pass
     restore_terminal(launch)
     for fd in open_descriptors(inheritable=True):
@@ -1520,16 +1554,23 @@ class Watcher:
         return found
 
     def watch_sources(self, *, repair: bool = False) -> None:
-        """Watch the directories of the program's own sources."""
+        """Watch the directories of the program's own sources, and to import from."""
+        has_installed = self.watch_list.has_installed
         folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
-        for folder in outermost({*folders, *map(os.path.abspath, sys.path[:1])}):
+        for folder in map(os.path.abspath, map(str, sys.path)):
+            if os.path.isdir(folder) and not has_installed(os.path.join(folder, "x")):
+                folders.add(folder)
+        for folder in outermost(folders - {os.sep}):
             self.watch(folder, "*.py", repair=repair)
 
     def watch_failure(self, error: "BaseException | None") -> None:
         """Watch what may mend a failure."""
-        for path in failure_files(error):
-            self.watch(os.path.abspath(path), "", repair=True)
-        self.watch_sources(repair=True)
+        try:
+            for path in failure_files(error):
+                self.watch(os.path.abspath(path), "", repair=True)
+            self.watch_sources(repair=True)
+        except OSError:  # the working directory has been removed
+            pass
 
     def list_modules(self) -> "list[str]":
         """List what has been imported, and return the files new on the list."""
@@ -1771,6 +1812,7 @@ class Reloader:
         block_signals()
         while not self.started:  # a program that has only forked: a worker may start us
             self.hear(self.workers.told(block=True))
+            time.sleep(0.05)
         while True:
             try:
                 if self.watcher.is_round_due():
@@ -1888,7 +1930,7 @@ class Reloader:
             "ignored": self.launch.ignored,
             "mask": self.launch.mask,
         }
-        words = [sys.executable, *self.launch.flags, *self.command]
+        words = [self.launch.executable, *self.launch.flags, *self.command]
         return words, {**self.launch.environment, _STATE: json.dumps(state)}
 
     # A failure, waited out.
@@ -1958,7 +2000,9 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         sys.argv[0] = spec.origin
     else:
         sys.argv[:] = target
-        path = os.path.join(os.getcwd(), target[0])
+        path = target[0]
+        if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
+            path = os.path.join(os.getcwd(), path)
         _reloader.watcher.watch(os.path.abspath(path), "")
         importer = importer_of(path)
         if not importer:

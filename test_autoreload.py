@@ -512,6 +512,25 @@ class EndingTest(ProgramTest):
 
         self.each(story, ((f"site/{NAME}.py",), ("site",)))
 
+    def test_a_program_that_waits_for_a_thread_pool_at_its_end_restarts(self):
+        text = """
+            import time
+            from concurrent.futures import ThreadPoolExecutor
+            print("up", flush=True)
+            def job():
+                for _ in range(600): time.sleep(0.1)
+            ThreadPoolExecutor().submit(job)
+        """
+
+        def story(words, start):
+            program = self.program(app=code(start, text))
+            program.run(*words).expect("up")
+            program.fall_asleep()
+            program.write("app.py", code(start, text, "\n"))
+            program.expect("app.py changed, restarting$", "^up")
+
+        self.each(story, ((PLAIN, START), (WRAPPED, "")))
+
     def test_an_edit_after_ctrl_c_does_not_start_an_ending_program_again(self):
         slow = """
             import time
@@ -702,6 +721,12 @@ class LaunchTest(ProgramTest):
         )
         targets = PLAIN, ["-m", "pkg.module"], [NAME + ".py", "app.py"]
         self.each(story, itertools.product(flags, targets))
+
+    def test_a_program_may_change_its_directory_before_it_imports_us(self):
+        program = self.program(app=code("import os; os.chdir('/')\n", START, app("")))
+        program.run("app.py").expect("up")
+        program.write("app.py", code("import os; os.chdir('/')\n", START, app("\n")))
+        program.expect("restarting$", "up")
 
     def test_what_the_program_set_before_importing_us_is_not_repeated(self):
         program = self.program(
@@ -1306,6 +1331,13 @@ class RecoveryTest(ProgramTest):
 
         fails = "import c", "open('c.py').close()"
         self.each(story, itertools.product(fails, ("", START.strip())))
+
+    def test_a_module_created_in_a_directory_to_import_from(self):
+        program = self.program(**{"app": "import new; print(new.VALUE)", "lib/x": ""})
+        program.run(*WRAPPED, env=clean_environment(PYTHONPATH=program.path("lib")))
+        program.expect("waiting for a change$")
+        program.write("lib/new.py", "VALUE = 'found'")
+        program.expect("^found$")
 
     def test_a_test_file_that_the_runner_failed_to_collect(self):
         good = """
@@ -2328,6 +2360,26 @@ class ChildrenTest(Story):
         self.workers(program.run("app.py"), 3)
         self.assertEqual(program.output.count("restarting"), 2)
         self.assertEqual(program.output.count("bye"), 2)
+
+    def test_a_program_that_closes_all_descriptors_finds_no_words_of_ours(self):
+        program = self.start(
+            """
+            if os.fork():
+                os.wait()
+            os.closerange(3, 256)
+            files = [open(f"{os.getpid()}-{i}.txt", "w") for i in range(12)]
+            import colorsys, csv, json
+            if os.getpid() != os.getsid(0):
+                time.sleep(0.3); os._exit(0)
+            """,
+            SLEEP,
+        )
+        self.edit(program)
+        self.edit(program)
+        for name in os.listdir(program.directory):
+            if name.endswith(".txt"):
+                self.assertEqual(os.path.getsize(program.path(name)), 0, name)
+        self.assert_clean(program)
 
     def test_a_fork_before_start_does_no_harm(self):
         program = self.story(
