@@ -1333,9 +1333,10 @@ class RecoveryTest(ProgramTest):
         self.each(story, itertools.product(fails, ("", START.strip())))
 
     def test_a_module_created_in_a_directory_to_import_from(self):
-        program = self.program(**{"app": "import new; print(new.VALUE)", "lib/x": ""})
-        program.run(*WRAPPED, env=clean_environment(PYTHONPATH=program.path("lib")))
-        program.expect("waiting for a change$")
+        files = {"site/app": "import new; print(new.VALUE)", "lib/x": ""}
+        program = self.program(**files)
+        path = clean_environment(PYTHONPATH=program.path("lib"))
+        program.wrap("site/app.py", env=path).expect("waiting for a change$")
         program.write("lib/new.py", "VALUE = 'found'")
         program.expect("^found$")
 
