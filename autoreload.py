@@ -199,7 +199,7 @@ def is_ignored(number: int) -> bool:
     return bool(_signal.getsignal(number) == _signal.SIG_IGN)
 
 
-# --- The launch: what must be remembered before the program touches it ---------------
+# --- The launch: what must be remembered before the program touches it ----------------
 
 _STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
 
@@ -370,7 +370,7 @@ class Launch:
         )
 
 
-# --- The watch list: which files matter ----------------------------------------------
+# --- The watch list: which files matter -----------------------------------------------
 
 # What a directory watch leaves out, besides virtual environments.
 SKIPPED = (
@@ -378,8 +378,6 @@ SKIPPED = (
     *("*~", "#*#", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
     *("*.log", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
 )
-
-
 _Module = type(sys)
 
 
@@ -391,9 +389,8 @@ def file_of(module: object) -> str:
     loader = names.get("__loader__")
     in_zip = type(loader).__module__ == "zipimport"
     file = loader.archive if in_zip else names.get("__file__")
-    return (
-        os.path.abspath(file) if type(file) is str and "\0" not in file and file else ""
-    )
+    is_path = type(file) is str and file and "\0" not in file
+    return os.path.abspath(file) if is_path else ""
 
 
 def installed_roots() -> "tuple[str, ...]":
@@ -554,7 +551,7 @@ class WatchList:
         return any(re.match(pattern, path) for pattern in self._ignored)
 
 
-# --- The snapshot: noticing a difference ---------------------------------------------
+# --- The snapshot: noticing a difference ----------------------------------------------
 
 
 class Snapshot:
@@ -675,7 +672,7 @@ class Snapshot:
             return True
 
 
-# --- The check: is the change fit to run ---------------------------------------------
+# --- The check: is the change fit to run ----------------------------------------------
 
 
 def compile_error(paths: "Iterable[str]") -> "tuple[str, str]":
@@ -773,7 +770,7 @@ class LoopGuard:
             )
 
 
-# --- The hooks: what the program does before a restart -------------------------------
+# --- The hooks: what the program does before a restart --------------------------------
 
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
@@ -883,7 +880,7 @@ def report(text: str) -> None:
     say(text)
 
 
-# --- The stop: Ctrl-C ----------------------------------------------------------------
+# --- The stop: Ctrl-C -----------------------------------------------------------------
 
 
 class Interrupts:
@@ -1139,7 +1136,7 @@ def end_as(status: int) -> None:
     os._exit(status if status >= 0 else 128 - status)
 
 
-# --- The workers: what they report, and their end ------------------------------------
+# --- The workers: what they report, and their end -------------------------------------
 
 
 class Workers:
@@ -1284,7 +1281,7 @@ def reap(pid: int) -> bool:
         return False
 
 
-# --- The sweep: what exec hands on, put back -----------------------------------------
+# --- The sweep: what exec hands on, put back ------------------------------------------
 
 
 def flush() -> None:
@@ -1364,7 +1361,7 @@ def restore_terminal(launch: Launch) -> None:
         pass
 
 
-# --- The restart: arrow-up, Enter ----------------------------------------------------
+# --- The sockets: a port that never refuses -------------------------------------------
 
 
 class Sockets:
@@ -1441,6 +1438,8 @@ def open_socket(address: "Address") -> "socket":
         raise
     return unix
 
+
+# --- The restart: arrow-up, Enter -----------------------------------------------------
 
 AGAIN = 75  # the exit status by which a supervised program asks for the next run
 
@@ -1640,7 +1639,7 @@ class Watcher:
         return "its end"
 
 
-# --- The reloader: all of it put together --------------------------------------------
+# --- The reloader: all of it put together ---------------------------------------------
 
 
 class Reloader:
@@ -1969,7 +1968,7 @@ class Reloader:
         drop_bytecode(changed)
 
 
-# --- The target: running it as `python` would ------------------------------------------
+# --- The target: running it as `python` would -----------------------------------------
 
 
 class NotFound(Exception):
@@ -2096,7 +2095,7 @@ def show_uncaught(error: BaseException) -> None:
         sys.__excepthook__(type(error), error, trace)
 
 
-# --- The command line: its options, and what each ending of the target means --------
+# --- The command line: its options, and what each ending of the target means ----------
 
 
 def parse(words: "list[str]") -> "argparse.Namespace":
