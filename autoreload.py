@@ -229,17 +229,29 @@ def split(
 
 
 def read_proc(name: str) -> bytes:
-    """Return what Linux knows about this process; nothing elsewhere."""
+    """Return what Linux knows about processes; nothing elsewhere."""
     try:
-        with open(f"/proc/self/{name}", "rb") as file:
+        with open(f"/proc/{name}", "rb") as file:
             return file.read()
     except OSError:
         return b""
 
 
+def stat_of(pid: "int | str") -> "list[bytes]":
+    """Return state, flags and so on of a process: /proc/PID/stat after the name."""
+    return read_proc(f"{pid}/stat").rpartition(b")")[2].split()
+
+
+def has_only_forked(fields: "list[bytes]") -> bool:
+    """Whether a process runs the program of its parent: PF_FORKNOEXEC."""
+    return bool(fields) and int(fields[6]) & 0x40 != 0
+
+
 def children() -> "list[int]":
     """Return the children of this process, where the system lists them."""
-    return [int(pid) for pid in read_proc(f"task/{os.getpid()}/children").split()]
+    tasks = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ()
+    lists = [read_proc(f"self/task/{task}/children").split() for task in tasks]
+    return [int(pid) for pids in lists for pid in pids]
 
 
 def launch_environment() -> "dict[str, str]":
@@ -247,7 +259,7 @@ def launch_environment() -> "dict[str, str]":
 
     Linux remembers it, unless the process has overwritten it by a title.
     """
-    words = [os.fsdecode(word) for word in read_proc("environ").split(b"\0")[:-1]]
+    words = [os.fsdecode(word) for word in read_proc("self/environ").split(b"\0")[:-1]]
     if not words or not all("=" in word for word in words):
         return dict(os.environ)
     pairs = (word.partition("=") for word in words)
@@ -276,7 +288,7 @@ class Launch:
             sys.orig_argv[1:], ("-W", "-X", "--check-hash-based-pycs")
         )
         self.environment = launch_environment()
-        self.process = read_proc("stat").rpartition(b")")[2].split()
+        self.process = stat_of("self")
         self.executable = sys.executable
         self.directory = self._directory()
         self.umask = os.umask(0)
@@ -359,7 +371,7 @@ class Launch:
             return "an interactive interpreter has no command to repeat"
         if not sys.executable or self.target[:1] in ([], ["-"]):
             return "there is no command to repeat"
-        if self.process and int(self.process[6]) & 0x40:  # PF_FORKNOEXEC
+        if has_only_forked(self.process):
             return "this process was forked by one that has not imported autoreload"
         return ""
 
@@ -1171,8 +1183,11 @@ class Workers:
         """Report to the process started by hand."""
         import json
 
-        if self._is_open(self._writer):
-            os.write(self._writer, json.dumps(message).encode() + b"\n")
+        try:
+            if self._is_open(self._writer):
+                os.write(self._writer, json.dumps(message).encode() + b"\n")
+        except OSError:  # closed this moment
+            pass
 
     def told(self, *, block: bool = False) -> "Iterator[list[Any]]":
         """Yield what was reported since the last call."""
@@ -1180,10 +1195,10 @@ class Workers:
             return
         import json
 
-        os.set_blocking(self._reader, block)
         try:
+            os.set_blocking(self._reader, block)
             self._rest += os.read(self._reader, 1 << 16)
-        except BlockingIOError:
+        except OSError:  # nothing to read; or closed this moment
             pass
         *lines, self._rest = self._rest.split(b"\n")
         for kind, *values in map(json.loads, lines):
@@ -1234,8 +1249,11 @@ class Workers:
         return {process.pid for process in started} - self._forked
 
     def _pids(self) -> "list[int]":
-        list(self.told())  # those forked a moment ago
-        return list(filter(in_our_group, self._forked | self._spawned()))
+        list(self.told())
+        new = {
+            pid for pid in children() if has_only_forked(stat_of(pid))
+        }  # unheard yet
+        return list(filter(in_our_group, self._forked | self._spawned() | new))
 
 
 def send(pid: int, number: int) -> None:
@@ -1245,22 +1263,13 @@ def send(pid: int, number: int) -> None:
         pass
 
 
-def status_of(pid: int) -> "dict[str, str]":
-    """Return what the system tells of a process, where it does."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            return dict(line.split(":\t", 1) for line in file if ":\t" in line)
-    except OSError:
-        return {}
-
-
 def ignores_interrupt(pid: int) -> bool:
-    mask = int(status_of(pid).get("SigIgn", "0"), 16)
-    return bool(mask >> (_signal.SIGINT - 1) & 1)
+    fields = stat_of(pid)
+    return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
 
 
 def is_zombie(pid: int) -> bool:
-    return status_of(pid).get("State", "").startswith("Z")
+    return stat_of(pid)[:1] == [b"Z"]
 
 
 def in_our_group(pid: int) -> bool:
@@ -1820,10 +1829,18 @@ class Reloader:
                 if changed or self.requested:
                     self.heed(set(changed))
             except Exception as error:  # whatever it is, watching goes on
-                if str(error) not in self.complaints:
-                    self.complaints.add(str(error))
-                    report("something unexpected happened, watching goes on")
+                self.complain(error)
             time.sleep(self.check_time / 10)
+
+    def complain(self, error: Exception) -> None:
+        """Report something unexpected, once."""
+        if str(error) in self.complaints:
+            return
+        self.complaints.add(str(error))
+        try:
+            report("something unexpected happened, watching goes on")
+        except Exception:  # the program may be closing all files, ours too
+            pass
 
     # A change, from the first sight of it to the next run.
 

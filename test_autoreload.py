@@ -2293,14 +2293,15 @@ class ChildrenTest(Story):
             fork()
             autoreload.add_reload_hook(fork)
             try:
-                time.sleep(60)
+                say("up", autoreload.restarts); time.sleep(60)
             finally:
                 fork()
             """,
         ).run("app.py")
-        program.expect("worker")
-        self.edit(program, "worker", "worker", "worker", up=False)
-        self.assert_count(program, 2)
+        program.expect("up 0")
+        for _ in range(2):
+            self.edit(program)
+            self.assert_count(program, 2)
 
     def test_multiprocessing_workers_are_replaced(self):
         def story(method, others, words):
