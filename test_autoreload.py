@@ -2136,6 +2136,12 @@ class ListenTest(Story):
             self.assertEqual(client.recv(10), b"1")
 
     def test_servers_answer_every_request(self):
+        self.each_server(self.answers_every_request)
+
+    def test_servers_finish_a_request(self):
+        self.each_server(self.finishes_a_request)
+
+    def each_server(self, story):
         rows = (
             (None, HTTP_SERVER, PLAIN),
             (None, HTTP_SERVER.replace("Threading", ""), WRAPPED),
@@ -2149,9 +2155,25 @@ class ListenTest(Story):
         missing = {
             name for name, *_ in rows if name and not importlib.util.find_spec(name)
         }
-        self.each(self.answers_every_request, [r for r in rows if r[0] not in missing])
+        self.each(story, [row for row in rows if row[0] not in missing])
         if missing:
             self.skipTest(f"not installed: {', '.join(sorted(missing))}")
+
+    def finishes_a_request(self, _, server, words):
+        """Edit while a request is being answered."""
+        slow = """
+            def slow():
+                say("asked"); time.sleep(0.5)
+                return helper.VALUE
+        """
+        server = server.replace("helper.VALUE", "slow()")
+        program = self.start(LISTEN, slow, server, words=words)
+        port = int(re.search(r"port (\d+)", program.output)[1])
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answer = pool.submit(get, port)
+            program.expect("asked")
+            self.edit(program)
+            self.assertEqual(answer.result(), "0")
 
     def answers_every_request(self, _, server, words):
         """Ask again and again while the program restarts."""
