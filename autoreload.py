@@ -566,6 +566,14 @@ class WatchList:
 # --- The snapshot: noticing a difference ----------------------------------------------
 
 
+def saved_at(status: os.stat_result) -> int:
+    """Return when a file was saved, in ns: nobody can set ctime, and a rename moves it.
+
+    On Windows ctime is the time of creation.
+    """
+    return status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns
+
+
 class Snapshot:
     """What each file looked like when the code that runs was loaded from it."""
 
@@ -625,18 +633,20 @@ class Snapshot:
         """Return the seconds since the last change, as far as the file system tells."""
         ages = []
         for path in paths:
-            try:  # ctime tells of a rename too, and nobody can set it
-                ages.append(time.time() - self._stat(path).st_ctime)
+            try:
+                ages.append((time.time_ns() - saved_at(self._stat(path))) / 1e9)
             except OSError:
                 ages.append(0)
         return max(0, min(ages))
 
     def note_loads(self) -> None:
-        """Have the import system tell which stamp each source file had as it was loaded.
+        """Have the import system tell which stamp each file had as it was loaded.
 
         It asks for a source's mtime and size just before it reads the code, be it from
-        the source or from the cache: the one moment that tells which code runs.
+        the source or from the cache: the one moment that tells which code runs.  An
+        extension module is loaded right after its loader is made.
         """
+        from _frozen_importlib_external import ExtensionFileLoader
         from _frozen_importlib_external import SourceFileLoader
         from _frozen_importlib_external import cache_from_source
 
@@ -646,19 +656,26 @@ class Snapshot:
             status = self._stat(path)
             stamp = status.st_mtime_ns, status.st_size, status.st_ino
             self.stamps[os.path.abspath(path)] = stamp
-            if status.st_ctime_ns > doubtful:  # just saved, with whatever mtime
+            if saved_at(status) > doubtful:
                 try:
                     os.remove(cache_from_source(path))
                 except (OSError, NotImplementedError):
                     pass
             return {"mtime": status.st_mtime, "size": status.st_size}
 
+        begin = ExtensionFileLoader.__init__
+
+        def note_extension(loader: "Any", name: str, path: str) -> None:
+            begin(loader, name, path)
+            self.stamps[os.path.abspath(path)] = self.stamp(path)
+
         setattr(SourceFileLoader, "path_stats", path_stats)
+        setattr(ExtensionFileLoader, "__init__", note_extension)
 
     def is_newer(self, path: str, moment: int) -> bool:
-        """Whether a file was saved after a moment; unlike mtime, nobody can set ctime."""
+        """Whether a file was saved after a moment, in ns."""
         try:
-            return self._stat(path).st_ctime_ns > moment
+            return saved_at(self._stat(path)) > moment
         except (OSError, ValueError):
             return False
 
@@ -1471,6 +1488,14 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
             time.sleep(0.5)
 
 
+def on_signal(number: int, handler: "Any") -> None:
+    """Install a handler, unless the main thread is stuck and another supervises."""
+    try:
+        _signal.signal(number, handler)
+    except ValueError:
+        pass
+
+
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """Run the program in a child, again and again; end as it ends.
 
@@ -1488,8 +1513,8 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
             end_as(status)
         else:
-            signal.signal(signal.SIGINT, lambda *_: end_as(-signal.SIGINT))
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            on_signal(signal.SIGINT, lambda *_: end_as(-signal.SIGINT))
+            on_signal(signal.SIGTERM, signal.SIG_DFL)
             restore_terminal(_reloader.launch)
             _reloader.wait_out_crash(status)
             state["restarts"] += 1
@@ -1508,10 +1533,10 @@ def run_child(
         notes = os.path.join(folder, "notes")
         state = {**state, "pid": None, "notes": notes, "sockets": {}}
         environment = {**environment, _STATE: json.dumps(state)}
-        signal.signal(signal.SIGINT, lambda *_: None)  # the child's to handle
+        on_signal(signal.SIGINT, lambda *_: None)  # the child's to handle
         directory = _reloader.launch.directory or None
         child = subprocess.Popen(words, env=environment, cwd=directory, close_fds=False)
-        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        on_signal(signal.SIGTERM, lambda *_: child.terminate())
         status = child.wait()
         try:
             with open(notes, encoding="utf-8") as file:

@@ -1512,6 +1512,26 @@ class WatchTest(ProgramTest):
         program.zip("lib.zip", own="VALUE = 2")
         program.expect("autoreload: lib.zip changed, restarting", "up 2")
 
+    def test_an_extension_module_that_is_rebuilt_in_steps(self):
+        origin = importlib.util.find_spec("_heapq").origin
+        if not os.path.isfile(origin or ""):
+            self.skipTest("no extension module to copy")
+        program = self.program(app=app("import _heapq", "_heapq.__file__"))
+        path = program.path(os.path.basename(origin))
+        shutil.copy(origin, path)
+        with open(origin, "rb") as file:
+            content = file.read()
+        program.wrap("app.py").expect(f"up {re.escape(path)}")
+        for _ in range(2):
+            os.remove(path)
+            with open(path, "wb") as file:
+                for start in range(0, len(content), len(content) // 4 + 1):
+                    file.write(content[start : start + len(content) // 4 + 1])
+                    file.flush()
+                    pause(0.03)
+            program.expect("_heapq.* changed, restarting$", f"up {re.escape(path)}")
+        self.assertEqual(program.output.count("restarting"), 2, program.output)
+
     def test_what_is_ignored(self):
         before = "own1.py", "*/own2.py", "pkg1", "pkg2/*"
         after = "own3.py", "{}/own4.py", "pkg3"
