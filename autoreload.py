@@ -1490,8 +1490,10 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
 
 def on_signal(number: int, handler: "Any") -> None:
     """Install a handler, unless the main thread is stuck and another supervises."""
+    import signal
+
     try:
-        _signal.signal(number, handler)
+        signal.signal(number, handler)
     except ValueError:
         pass
 
