@@ -1901,6 +1901,8 @@ class Reloader:
         ending = self.ending
         ending.stopping = True
         ending.interrupts.forget()
+        if sys.platform == "linux" and not ending.finished:
+            self.sockets.pause()  # elsewhere a socket may have no identity
         deadline = time.monotonic() + self.grace
         for hook in self.hooks:
             loop = None if ending.finished else self.io_loop
@@ -1923,8 +1925,6 @@ class Reloader:
     def interrupt(self, deadline: float) -> None:
         """Send Ctrl-C, and wait for what the program does on it."""
         ending = self.ending
-        if sys.platform == "linux" and not ending.finished:
-            self.sockets.pause()  # elsewhere a socket may have no identity
         wait_until(between_requests, deadline)
         if not (ending.finishing or ending.leaving):
             ending.interrupts.ours += 1
