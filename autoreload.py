@@ -441,7 +441,7 @@ def files_below(folder: str, pattern: str) -> "Iterator[str]":
 
 def failure_files(error: "BaseException | None") -> "Iterator[str]":
     """Yield the files that had a part in a failure, in its causes and contexts."""
-    errors, seen = [error], {id(None)}
+    errors, seen = [error], set()
     while errors:
         error = errors.pop()
         if error is None or id(error) in seen:
@@ -1078,9 +1078,8 @@ class Ending:
         import atexit
 
         getattr(threading, "_register_atexit")(self._begin)
-        atexit.register(
-            self._finish
-        )  # if a thread pool's end fails, that is not called
+        # That is not called if the end of a thread pool fails before it.
+        atexit.register(self._finish)
 
     def _begin(self) -> None:
         import atexit
@@ -1267,10 +1266,9 @@ class Workers:
 
     def _pids(self) -> "list[int]":
         list(self.told())
-        new = {
-            pid for pid in children() if has_only_forked(stat_of(pid))
-        }  # unheard yet
-        return list(filter(in_our_group, self._forked | self._spawned() | new))
+        # A child that has not run yet has not reported, either.
+        unheard = {pid for pid in children() if has_only_forked(stat_of(pid))}
+        return list(filter(in_our_group, self._forked | self._spawned() | unheard))
 
 
 def send(pid: int, number: int) -> None:
@@ -1478,12 +1476,10 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
             os.chdir(_reloader.launch.directory or ".")
             os.stat(FILE if FILE in words else words[0])
             os.execve(words[0], words, environment)
-        except (
-            OSError
-        ) as error:  # a branch switch, or another Python is being installed
-            text = f"cannot run {error.filename} ({error.strerror}), waiting until it is back"
+        except OSError as error:  # a branch switch; a Python that is being installed
+            text = f"cannot run {error.filename} ({error.strerror})"
             if text != told:
-                say(text)
+                say(f"{text}, waiting until it is back")
             told = text
             time.sleep(0.5)
 
