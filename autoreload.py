@@ -1417,19 +1417,23 @@ class Sockets:
         On Ctrl-C servers reset what they have accepted, but not yet read.  So each
         descriptor of the program's is replaced by a socket to which nobody connects.
         """
-        if not self._kept:
-            return
+        if self._kept:
+            try:
+                for kept in self._kept.values():
+                    self._replace_copies(kept.fileno())
+            except OSError:  # no descriptor is left: better reset than never restart
+                pass
+            time.sleep(0.1)  # by now what was accepted is a request
+
+    def _replace_copies(self, ours: int) -> None:
         import socket
 
-        for kept in self._kept.values():
-            ours = kept.fileno()
-            status = os.fstat(ours)
-            with socket.create_server(("127.0.0.1", 0)) as lonely:
-                os.set_blocking(lonely.fileno(), os.get_blocking(ours))
-                for fd, other in open_descriptors().items():
-                    if fd != ours and os.path.samestat(status, other):
-                        os.dup2(lonely.fileno(), fd, inheritable=False)
-        time.sleep(0.1)  # by now what was accepted is a request
+        status = os.fstat(ours)
+        with socket.create_server(("127.0.0.1", 0)) as lonely:
+            os.set_blocking(lonely.fileno(), os.get_blocking(ours))
+            for fd, other in open_descriptors().items():
+                if fd != ours and os.path.samestat(status, other):
+                    os.dup2(lonely.fileno(), fd, inheritable=False)
 
     def descriptors(self) -> "dict[str, int]":
         return {key: kept.fileno() for key, kept in self._kept.items()}
