@@ -2253,20 +2253,11 @@ def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
     reloader.begin()
 
 
-# --- The entrance: handing over to the one importable copy ----------------------------
+# --- The entrance: one reloader, however often this file is loaded --------------------
 
-if __name__ != "__main__":
-    # Several copies of this file in one process share one reloader, the first one's.
-    _reloader: Reloader = getattr(sys, "_autoreload", None) or Reloader()
-    setattr(sys, "_autoreload", _reloader)
-    restarts = _reloader.restarts
-else:
-    from _frozen_importlib import module_from_spec
-    from _frozen_importlib_external import spec_from_file_location
+_reloader: Reloader = getattr(sys, "_autoreload", None) or Reloader()
+setattr(sys, "_autoreload", _reloader)
+restarts = _reloader.restarts
 
-    # Under a name that is not the program's: it may have a module called autoreload.
-    _spec = spec_from_file_location("__autoreload__", FILE)
-    assert _spec and _spec.loader
-    _module = module_from_spec(_spec)
-    _spec.loader.exec_module(_module)
-    _module.main()
+if __name__ == "__main__":
+    main()
