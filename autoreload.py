@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     Address = str | os.PathLike[str] | tuple[str, int]
-    Stamp = tuple[int, int, int] | None
 
 __version__ = "1.0.0"
 __all__ = [
@@ -83,8 +82,8 @@ def start(
     """Begin watching in a daemon thread, and return at once.
 
     `check_time` is in milliseconds: a change to a file of your own is seen within
-    it, usually within a tenth of it; one to an installed package within eight times
-    it.  `grace` is in seconds: so long may the hooks take, and then the program's
+    it, usually within a fifth of it; one to an installed package within sixteen
+    times it.  `grace` is in seconds: so long may the hooks take, and then the program's
     clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
     Twisted reactor, a trio token, or a function that schedules a function.  None
     means the running asyncio loop, if there is one, else a thread of the watcher's.
@@ -474,57 +473,55 @@ def outermost(folders: "Iterable[str]") -> "list[str]":
 class WatchList:
     """The files that matter, each listed once: the user's own ones, and installed ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, meet: "Callable[[str, int | None], None]") -> None:
         self.own: list[str] = []
         self.installed: list[str] = []
+        self.meet = meet  # called with each file newly listed, see Snapshot.meet
         self._listed: set[str] = set()
         self._names: list[str] = []  # of sys.modules, when it was last walked
         self._known: set[str] = set()  # those of them whose files are listed
-        self._watched: list[tuple[str, str]] = []  # directory or glob, names of files
+        self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
         self._next_walk = 0.0
         self._ignored: list[str] = []
         self._is_installed: dict[str, bool] = {}  # by directory
         self._roots: tuple[str, ...] = ()
 
-    def add(self, path: str) -> bool:
-        """List a file; return whether it is a new one."""
-        if path in self._listed or not path or self._ignores(path):
-            return False
-        self._listed.add(path)
-        (self.installed if self.has_installed(path) else self.own).append(path)
-        return True
+    def add(self, path: str, since: "int | None" = None) -> None:
+        """List a file; one saved after the moment `since`, in ns, has changed thereby."""
+        if path and path not in self._listed and not self._ignores(path):
+            self._listed.add(path)
+            (self.installed if self.has_installed(path) else self.own).append(path)
+            self.meet(path, since)
 
-    def add_modules(self) -> "Iterator[str]":
-        """List the files of the modules not seen before, and yield them."""
+    def add_modules(self) -> None:
+        """List the files of the modules imported since the last call."""
         names = list(sys.modules)  # at once: other threads import
-        if names == self._names:
-            return
-        self._names = names
-        for name in [name for name in names if name not in self._known]:
-            path = file_of(sys.modules.get(name))
-            if path:
-                self._known.add(name)
-                if self.add(path):
-                    yield path
+        if names != self._names:
+            self._names = names
+            for name in [name for name in names if name not in self._known]:
+                path = file_of(sys.modules.get(name))
+                if path:
+                    self._known.add(name)
+                    self.add(path)
 
-    def watch(self, path: str, names: str = "*") -> "Iterator[str]":
+    def watch(self, path: str, names: str = "*", since: "int | None" = None) -> None:
         """List a path, a directory's files called `names`, or the matches of a glob."""
         is_glob = set(path) & set("*?[") and not os.path.exists(path)
-        if names and (is_glob or os.path.isdir(path)):
-            if (path, names) not in self._watched:
-                self._watched.append((path, names))
-            return self._walk(path, names)
-        return filter(self.add, [path])
+        if is_glob or os.path.isdir(path):
+            self._watched[path, names] = None
+            self._walk(path, names, since)
+        else:
+            self.add(path, since)
 
-    def walk_again(self, check_time: float) -> "Iterator[str]":
-        """List what was created in watched directories, and yield it.
+    def walk_again(self, check_time: float) -> None:
+        """List what was created in watched directories: it has changed thereby.
 
         It is done every `check_time` seconds, or more seldom if it takes long.
         """
         if self._watched and time.monotonic() > self._next_walk:
             begun = time.thread_time()
             for path, names in self._watched:
-                yield from self._walk(path, names)
+                self._walk(path, names, 0)
             pause = max(check_time, 99 * (time.thread_time() - begun))
             self._next_walk = time.monotonic() + pause
 
@@ -549,12 +546,22 @@ class WatchList:
             self._is_installed[folder] = real.startswith(self._roots)
         return self._is_installed[folder]
 
-    def _walk(self, path: str, names: str) -> "Iterator[str]":
+    def source_folders(self) -> "list[str]":
+        """Return the directories of the user's own sources, and to import from."""
+        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
+        for folder in map(os.path.abspath, map(str, sys.path)):
+            if os.path.isdir(folder) and not self.has_installed(
+                os.path.join(folder, "x")
+            ):
+                folders.add(folder)
+        return outermost(folders - {os.sep})
+
+    def _walk(self, path: str, names: str, since: "int | None") -> None:
         import glob
 
-        tops = [path] if os.path.isdir(path) else glob.iglob(path, recursive=True)
-        for top in tops:
-            yield from filter(self.add, (top, *files_below(top, names)))
+        for top in [path] if os.path.isdir(path) else glob.iglob(path, recursive=True):
+            for file in (top, *files_below(top, names)):
+                self.add(file, since)
 
     def _ignores(self, path: str) -> bool:
         import re
@@ -564,6 +571,16 @@ class WatchList:
 
 
 # --- The snapshot: noticing a difference ----------------------------------------------
+
+
+def stamp_of(status: os.stat_result) -> int:
+    """Return what identifies a file's content, of a directory only what it is.
+
+    A hash, since the three numbers would take five times the memory.
+    """
+    if S_ISDIR(status.st_mode):
+        return hash(status.st_ino)
+    return hash((status.st_mtime_ns, status.st_size, status.st_ino))
 
 
 def saved_at(status: os.stat_result) -> int:
@@ -578,22 +595,27 @@ class Snapshot:
     """What each file looked like when the code that runs was loaded from it."""
 
     def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
-        self.stamps: dict[str, Stamp] = {}
+        self.stamps: dict[str, int | None] = {}  # None: there is no such file
         self._stat = stat
 
-    def stamp(self, path: str) -> "Stamp":
-        """Return what identifies a file's content, or None if there is no file."""
+    def stamp(self, path: str) -> "int | None":
         try:
-            status = self._stat(path)
+            return stamp_of(self._stat(path))
         except (OSError, ValueError):
             return None
-        if S_ISDIR(status.st_mode):  # what it is, not what it holds
-            return 0, 0, status.st_ino
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
-    def meet(self, path: str, *, differs: bool = False) -> None:
-        """Take note of a file newly listed, be it as it was loaded or not."""
-        self.stamps.setdefault(path, None if differs else self.stamp(path))
+    def saved(self, path: str) -> int:
+        """Return when a file was saved, in ns since the epoch; 0 if there is none."""
+        try:
+            return saved_at(self._stat(path))
+        except (OSError, ValueError):
+            return 0
+
+    def meet(self, path: str, since: "int | None" = None) -> None:
+        """Take note of a file: as it is or, if saved after the moment `since`, as new."""
+        if path not in self.stamps:
+            is_new = since is not None and self.saved(path) > since
+            self.stamps.setdefault(path, None if is_new else self.stamp(path))
 
     def look(self, paths: "Iterable[str]") -> "list[str]":
         """Return those of `paths` that differ from the last look at them."""
@@ -605,14 +627,6 @@ class Snapshot:
                 changed.append(path)
         return changed
 
-    def freshest(self, paths: "Iterable[str]") -> "list[str]":
-        """Return the few that were modified last: they will be edited again."""
-        return sorted(paths, key=lambda path: self.stamps[path] or (0,))[-4:]
-
-    def modified_since(self, moment: int) -> "set[str]":
-        stamps = list(self.stamps.items())
-        return {path for path, stamp in stamps if stamp and stamp[0] > moment}
-
     def settle(self, changed: "set[str]", own: "list[str]") -> None:
         """Wait until all files have been quiet for a while; add what changes meanwhile.
 
@@ -621,23 +635,14 @@ class Snapshot:
         """
         deadline = time.monotonic() + 5  # what is never quiet is no save
         while time.monotonic() < deadline:
-            single = len(changed) == 1 and self.stamps[min(changed)]
-            pause = 0.05 if single else 0.2
-            time.sleep(max(0.01, pause - self._age(changed)))
+            alone = len(changed) == 1 and self.stamps[min(changed)] is not None
+            now = time.time_ns()
+            age = now - max(self.saved(path) or now for path in changed)
+            time.sleep(max(0, (0.05 if alone else 0.2) - max(0, age) / 1e9))
             more = self.look({*own, *changed})
             if not more:
                 return
             changed.update(more)
-
-    def _age(self, paths: "Iterable[str]") -> float:
-        """Return the seconds since the last change, as far as the file system tells."""
-        ages = []
-        for path in paths:
-            try:
-                ages.append((time.time_ns() - saved_at(self._stat(path))) / 1e9)
-            except OSError:
-                ages.append(0)
-        return max(0, min(ages))
 
     def note_loads(self) -> None:
         """Have the import system tell which stamp each file had as it was loaded.
@@ -650,12 +655,12 @@ class Snapshot:
         from _frozen_importlib_external import SourceFileLoader
         from _frozen_importlib_external import cache_from_source
 
+        stat, stamps, abspath = self._stat, self.stamps, os.path.abspath
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
-            status = self._stat(path)
-            stamp = status.st_mtime_ns, status.st_size, status.st_ino
-            self.stamps[os.path.abspath(path)] = stamp
+            status = stat(path)
+            stamps[abspath(path)] = stamp_of(status)
             if saved_at(status) > doubtful:
                 try:
                     os.remove(cache_from_source(path))
@@ -672,20 +677,13 @@ class Snapshot:
         setattr(SourceFileLoader, "path_stats", path_stats)
         setattr(ExtensionFileLoader, "__init__", note_extension)
 
-    def is_newer(self, path: str, moment: int) -> bool:
-        """Whether a file was saved after a moment, in ns."""
-        try:
-            return saved_at(self._stat(path)) > moment
-        except (OSError, ValueError):
-            return False
-
     def is_outdated(self, path: str, since: int) -> bool:
         """Whether a source had changed after it was loaded, but before this file was.
 
         It had if it is newer than the process, unless its bytecode is the same: then the
         program wrote it before importing it.
         """
-        if not self.stamps[path] or not self.is_newer(path, since):
+        if self.saved(path) <= since:
             return False
         from importlib.util import cache_from_source
         from marshal import loads
@@ -699,6 +697,114 @@ class Snapshot:
                 return bool(code != loads(cached.read()[16:]))
         except Exception:  # no cache, or half a source
             return True
+
+
+# --- The watcher: which file is looked at when ----------------------------------------
+
+
+class Watcher:
+    """Keeps the watch list and the snapshot up to date, and knows what has changed."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot()
+        self.watch_list = WatchList(self.snapshot.meet)
+        self.lock = RLock()  # of both together
+        self._began = time.time_ns()
+        self.changed_before: list[str] = []  # what the restart before this run was for
+        self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
+        self._freshest: list[str] = []
+        self._modules = self._listed = 0  # how many: at the last look, when last listed
+        self._rounds = 0
+        self._own = 0  # how many own files there were in the last round
+        self._next_round = (
+            time.monotonic() + 0.1
+        )  # when it is due; not amid the imports
+
+    def note_loads(self) -> None:
+        """Begin to take note of what is loaded, and of what has been."""
+        self.snapshot.note_loads()
+        for path in self._early:
+            self.snapshot.meet(path)
+
+    def list_early(self, began: int) -> None:
+        """List the modules imported before ours, some of them changed since `began`.
+
+        Among them is the program, whose `__file__` Python removes at its end.
+        """
+        with self.lock:
+            for path in self._early:
+                self.watch_list.add(path)
+                if self.snapshot.is_outdated(path, began):
+                    self.snapshot.stamps[path] = None
+
+    def add(self, path: str) -> None:
+        """Watch just this path, even of a directory."""
+        with self.lock:
+            self.watch_list.add(path)
+
+    def watch(self, path: str, names: str = "*") -> None:
+        with self.lock:
+            self.watch_list.watch(path, names)
+
+    def watch_failure(self, error: "BaseException | None") -> None:
+        """Watch what may mend a failure; what was saved since the start may have."""
+        with self.lock:
+            try:
+                for path in failure_files(error):
+                    self.watch_list.add(os.path.abspath(path), self._began)
+                self.watch_sources(self._began)
+            except OSError:  # the working directory has been removed
+                pass
+
+    def watch_sources(self, since: "int | None" = None) -> None:
+        """Watch the directories of the program's own sources, and to import from."""
+        with self.lock:
+            for folder in self.watch_list.source_folders():
+                self.watch_list.watch(folder, "*.py", since)
+
+    def list_modules(self) -> None:
+        with self.lock:
+            self.watch_list.add_modules()
+
+    def look_often(self) -> "list[str]":
+        """Look at the few files that were saved last: they will be saved again."""
+        with self.lock:
+            before, self._modules = self._modules, len(sys.modules)
+            if before == self._modules != self._listed:  # imports have paused
+                self._listed = self._modules
+                self.watch_list.add_modules()
+            return self.snapshot.look(self._freshest)
+
+    def is_round_due(self) -> bool:
+        return time.monotonic() >= self._next_round
+
+    def look_around(self, check_time: float) -> "list[str]":
+        """Look at all own files, and at a sixteenth of the installed ones.
+
+        It is due every `check_time` seconds, or more seldom if it would take more than
+        1 % of a core.
+        """
+        with self.lock:
+            self.watch_list.add_modules()
+            self.watch_list.walk_again(check_time)
+            begun = time.thread_time()
+            own, installed = self.watch_list.own, self.watch_list.installed
+            self._rounds += 1
+            changed = self.snapshot.look(own + installed[self._rounds % 16 :: 16])
+            if changed or len(own) != self._own:
+                self._own = len(own)
+                candidates = own + [p for p in self.changed_before if p in installed]
+                self._freshest = sorted(candidates, key=self.snapshot.saved)[-4:]
+            cost = time.thread_time() - begun
+            self._next_round = time.monotonic() + max(check_time, 99 * cost)
+            return changed
+
+    def settle(self, changed: "set[str]") -> None:
+        self.snapshot.settle(changed, self.watch_list.own)
+
+    def saved_since(self, moment: int) -> "list[str]":
+        saved = self.snapshot.saved
+        return [path for path in self.watch_list.own if saved(path) > moment]
 
 
 # --- The check: is the change fit to run ----------------------------------------------
@@ -1324,10 +1430,13 @@ def flush_files() -> None:
     import gc
     import io
 
-    things = gc.get_objects()
-    bases = io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom
-    kinds = {kind for kind in set(map(type, things)) if issubclass(kind, bases)}
-    files = [thing for thing in things if type(thing) in kinds]
+    def kinds(kind: type) -> "set[type]":
+        return {kind}.union(*map(kinds, kind.__subclasses__()))
+
+    wanted = (
+        kinds(io.TextIOWrapper) | kinds(io.BufferedWriter) | kinds(io.BufferedRandom)
+    )
+    files: list[Any] = [thing for thing in gc.get_objects() if type(thing) in wanted]
     for file in sorted(files, key=lambda file: isinstance(file, io.BufferedIOBase)):
         try:  # text first: it is written to a buffer
             file.flush()
@@ -1550,131 +1659,6 @@ def run_child(
 _restart = replace_process if os.name == "posix" else supervise
 
 
-# --- The watcher: keeping watch list and snapshot up to date --------------------------
-
-
-class Watcher:
-    """Knows what has changed."""
-
-    def __init__(self, launch: Launch) -> None:
-        self.watch_list = WatchList()
-        self.snapshot = Snapshot()
-        self.lock = RLock()  # of both together
-        self._launch = launch
-        self._began = time.time_ns()
-        self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
-        self._freshest: list[str] = []
-        self._modules = self._listed = 0  # how many: at the last look, when last listed
-        self._rounds = self._own = 0  # how many own files there were in the last one
-        self._next_round = 0.0  # when it is due, by the monotonic clock
-
-    def note_loads(self) -> None:
-        """Begin to take note of what is loaded, and of what has been."""
-        self.snapshot.note_loads()
-        for path in self._early:
-            self.snapshot.meet(path)
-
-    def watch(
-        self, path: str, names: str = "*", *, repair: bool = False
-    ) -> "list[str]":
-        """Watch a path, and return the files found.
-
-        As the `repair` of a failure, what was saved since the start has changed already.
-        """
-        with self.lock:
-            found = list(self.watch_list.watch(path, names))
-            for file in found:
-                saved = repair and self.snapshot.is_newer(file, self._began)
-                self.snapshot.meet(file, differs=saved)
-        return found
-
-    def watch_sources(self, *, repair: bool = False) -> None:
-        """Watch the directories of the program's own sources, and to import from."""
-        has_installed = self.watch_list.has_installed
-        folders = {os.path.dirname(p) for p in self.watch_list.own if p.endswith(".py")}
-        for folder in map(os.path.abspath, map(str, sys.path)):
-            if os.path.isdir(folder) and not has_installed(os.path.join(folder, "x")):
-                folders.add(folder)
-        for folder in outermost(folders - {os.sep}):
-            self.watch(folder, "*.py", repair=repair)
-
-    def watch_failure(self, error: "BaseException | None") -> None:
-        """Watch what may mend a failure."""
-        try:
-            for path in failure_files(error):
-                self.watch(os.path.abspath(path), "", repair=True)
-            self.watch_sources(repair=True)
-        except OSError:  # the working directory has been removed
-            pass
-
-    def list_modules(self) -> "list[str]":
-        """List what has been imported, and return the files new on the list."""
-        found = list(self.watch_list.add_modules())
-        for path in found:
-            self.snapshot.meet(path)
-        for path in self._early.intersection(found):
-            if self.snapshot.is_outdated(path, self._launch.began()):
-                self.snapshot.stamps[path] = None
-        return found
-
-    def is_round_due(self) -> bool:
-        return time.monotonic() >= self._next_round
-
-    def look(self, check_time: float) -> "list[str]":
-        """Look at the freshest files and, if a round is due, at the others.
-
-        A round is due every `check_time` seconds, or more seldom if it would take more
-        than 1 % of a core.  It has all own files and an eighth of the installed ones.
-        """
-        with self.lock:
-            is_due = self.is_round_due()
-            modules, self._modules = self._modules, len(sys.modules)
-            have_paused = modules == self._modules  # the imports
-            if is_due or (have_paused and modules != self._listed):
-                self._listed = modules
-                self.list_modules()
-            changed = self.snapshot.look(self._freshest)
-            return changed + self._look_round(check_time) if is_due else changed
-
-    def _look_round(self, check_time: float) -> "list[str]":
-        begun = time.thread_time()
-        for path in self.watch_list.walk_again(check_time):
-            self.snapshot.meet(path, differs=True)
-        own, installed = self.watch_list.own, self.watch_list.installed
-        self._rounds += 1
-        changed = self.snapshot.look(own + installed[self._rounds % 8 :: 8])
-        if changed or len(own) != self._own:
-            self._own = len(own)
-            self._freshest = self.snapshot.freshest(own)
-        cost = time.thread_time() - begun
-        self._next_round = time.monotonic() + max(check_time, 99 * cost)
-        return changed
-
-    def settle(self, changed: "set[str]") -> None:
-        self.snapshot.settle(changed, self.watch_list.own)
-
-    def drop_stale(self, changed: "Iterable[str]") -> None:
-        """Drop the bytecode of what has changed, be it while the program stopped."""
-        more = self.snapshot.look(self.watch_list.own)
-        recent = self.snapshot.modified_since(time.time_ns() - 2 * 10**9)
-        drop_bytecode({*changed, *more, *recent})
-
-    def cause(self, changed: "set[str]") -> str:
-        has_installed = self.watch_list.has_installed
-        first = min(changed, key=lambda path: (has_installed(path), path))
-        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
-        return f"{self._launch.name_of(first)} changed{more}"
-
-    def main_position(self) -> str:
-        """Return where the main thread is, in the program's own code if it is there."""
-        frames = [f for f in main_frames() if f.f_globals is not globals()]
-        has_installed = self.watch_list.has_installed
-        own = [f for f in frames if not has_installed(f.f_code.co_filename)]
-        for frame in own or frames:
-            return f"{self._launch.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
-        return "its end"
-
-
 # --- The reloader: all of it put together ---------------------------------------------
 
 
@@ -1687,7 +1671,8 @@ class Reloader:
         self.restarts: int = state.get("restarts", 0)
         self.guard = LoopGuard(state.get("streaks", {}))
         self.sockets = Sockets(state.get("sockets", {}))
-        self.watcher = Watcher(self.launch)
+        self.watcher = Watcher()
+        self.watcher.changed_before = state.get("changed", [])
         self.workers = Workers(children() if state else [])
         self.ending = Ending(self.launch)
         self.hooks: list[Callable[[], object]] = []
@@ -1765,9 +1750,8 @@ class Reloader:
                 time.sleep(0.5)
 
     def watch(self, path: str) -> None:
-        found = self.watcher.watch(path)
+        self.watcher.watch(path)
         if self.is_worker:
-            self.report_files(found)
             self.workers.tell("watch", path)
 
     def request(self) -> None:
@@ -1810,26 +1794,27 @@ class Reloader:
     def become_worker(self) -> None:
         """Be a forked process, which reports and never restarts by itself."""
         self.is_worker, self.thread, self.watcher.lock = True, None, RLock()
+        self.watcher.watch_list.meet = self.report_file
         self.workers.tell("worker", os.getpid())
         self.run_thread()
+
+    def report_file(self, path: str, since: "int | None" = None) -> None:
+        self.watcher.snapshot.meet(path, since)
+        self.workers.tell("file", path, self.watcher.snapshot.stamps[path])
 
     def report_to_parent(self) -> None:
         block_signals()
         while True:
-            with self.watcher.lock:
-                self.report_files(self.watcher.list_modules())
+            self.watcher.list_modules()
             time.sleep(self.check_time)
-
-    def report_files(self, paths: "Iterable[str]") -> None:
-        for path in paths:
-            self.workers.tell("file", path, self.watcher.snapshot.stamps[path])
 
     def hear(self, messages: "Iterable[list[Any]]") -> None:
         """Take in what workers report."""
         for kind, *values in messages:
-            if kind == "file" and self.watcher.watch_list.add(values[0]):
-                stamp = values[1] and tuple(values[1])
-                self.watcher.snapshot.stamps[values[0]] = stamp
+            if kind == "file":
+                path, stamp = values
+                self.watcher.snapshot.stamps.setdefault(path, stamp)
+                self.watcher.add(path)
             elif kind == "watch":
                 self.watch(*values)
             elif kind == "start":
@@ -1838,26 +1823,29 @@ class Reloader:
             elif kind == "restart":
                 self.request()
 
-    def attend_workers(self) -> None:
-        self.hear(self.workers.told())
-        if self.workers.are_silent():  # nobody tells what they import
-            self.watcher.watch_sources()
-
     def watch_and_restart(self) -> None:
         block_signals()
         while not self.started:  # a program that has only forked: a worker may start us
             self.hear(self.workers.told(block=True))
             time.sleep(0.05)
+        self.watcher.list_early(self.launch.began())
         while True:
             try:
-                if self.watcher.is_round_due():
-                    self.attend_workers()
-                changed = self.watcher.look(self.check_time)
-                if changed or self.requested:
-                    self.heed(set(changed))
+                self.look()
             except Exception as error:  # whatever it is, watching goes on
                 self.complain(error)
-            time.sleep(self.check_time / 10)
+            time.sleep(self.check_time / 5)
+
+    def look(self) -> None:
+        """Look once at what is due, and heed what has changed."""
+        changed = self.watcher.look_often()
+        if self.watcher.is_round_due():
+            self.hear(self.workers.told())
+            if self.workers.are_silent():  # nobody tells what they import
+                self.watcher.watch_sources()
+            changed += self.watcher.look_around(self.check_time)
+        if changed or self.requested:
+            self.heed(set(changed))
 
     def complain(self, error: Exception) -> None:
         """Report something unexpected, once."""
@@ -1877,12 +1865,12 @@ class Reloader:
             time.sleep(0.1)
         if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.grace)
-        seen = time.monotonic()
+        seen, stale_since = time.monotonic(), time.time_ns() - 2 * 10**9
         requested, self.requested = self.requested, False
         if changed:
             self.watcher.settle(changed)
             self.pending |= changed
-        cause = "restart() was called" if requested else self.watcher.cause(changed)
+        cause = "restart() was called" if requested else self.cause(changed)
         if not requested and self.guard.mutes(changed, seen, cause):
             return
         path, error = compile_error(self.pending)
@@ -1892,9 +1880,25 @@ class Reloader:
             return say(f"{name} does not compile, the old code runs on")
         say(f"{cause}, restarting")
         if self.stop():
+            drop_bytecode({*self.pending, *self.watcher.saved_since(stale_since)})
             self.restart()
         # It is ending by hand; if it survives, this is a change still.
         self.watcher.snapshot.stamps.update(dict.fromkeys(changed))
+
+    def cause(self, changed: "set[str]") -> str:
+        has_installed = self.watcher.watch_list.has_installed
+        first = min(changed, key=lambda path: (has_installed(path), path))
+        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
+        return f"{self.launch.name_of(first)} changed{more}"
+
+    def main_position(self) -> str:
+        """Return where the main thread is, in the program's own code if it is there."""
+        frames = [f for f in main_frames() if f.f_globals is not globals()]
+        has_installed = self.watcher.watch_list.has_installed
+        own = [f for f in frames if not has_installed(f.f_code.co_filename)]
+        for frame in own or frames:
+            return f"{self.launch.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
+        return "its end"
 
     def stop(self) -> bool:
         """Have the program end; return whether it is to be run again."""
@@ -1933,7 +1937,7 @@ class Reloader:
         self.wake_loop()
         self.workers.interrupt()
         if not wait_until(lambda: ending.finished, deadline):
-            where = self.watcher.main_position()
+            where = self.main_position()
             say(f"main thread is at {where} after {self.grace:g} s, restarting anyway")
         wait_until(requests_are_done, deadline)
 
@@ -1947,7 +1951,6 @@ class Reloader:
 
     def restart(self) -> None:
         """Run the program again, now that it has ended."""
-        self.watcher.drop_stale(self.pending)
         words, environment = self.next_run(self.restarts + 1)
         flush()
         flush_files()
@@ -1969,6 +1972,7 @@ class Reloader:
             "pid": os.getpid(),
             "restarts": restarts,
             "streaks": self.guard.streaks,
+            "changed": list(self.pending)[:4],
             "sockets": self.sockets.descriptors(),
             "ignored": self.launch.ignored,
             "mask": self.launch.mask,
@@ -1992,7 +1996,7 @@ class Reloader:
         """See what the sources look like that a supervised program is to run."""
         first = self.target[0]
         path = os.path.abspath("" if first in ("-m", "-c") else first)
-        self.watcher.watch(path, "")
+        self.watcher.add(path)
         folder = path if os.path.isdir(path) else os.path.dirname(path)
         self.watcher.watch(folder, "*.py")
         self.watcher.snapshot.look(self.watcher.watch_list.own)
@@ -2005,10 +2009,10 @@ class Reloader:
         say(f"{self.name()} died of {fate}, waiting for a change")
         changed: set[str] = set()
         while not changed:
-            time.sleep(self.check_time / 10)
-            changed.update(self.watcher.look(self.check_time))
+            time.sleep(self.check_time)
+            changed.update(self.watcher.look_around(self.check_time))
         self.watcher.settle(changed)
-        say(f"{self.watcher.cause(changed)}, restarting")
+        say(f"{self.cause(changed)}, restarting")
         drop_bytecode(changed)
 
 
@@ -2046,7 +2050,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         path = target[0]
         if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
             path = os.path.join(os.getcwd(), path)
-        _reloader.watcher.watch(os.path.abspath(path), "")
+        _reloader.watcher.add(os.path.abspath(path))
         importer = importer_of(path)
         if not importer:
             return load_script(target[0], path, main)
@@ -2058,7 +2062,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     main.__file__ = spec.origin
     setattr(main, "__cached__", spec.cached)
     code: CodeType = spec.loader.get_code(spec.name)
-    _reloader.watcher.watch(file_of(main), "")
+    _reloader.watcher.add(file_of(main))
     return code
 
 
