@@ -37,15 +37,14 @@ environment switches everything off.
 
 import os
 import sys
+import threading
 import time
-from _thread import RLock
 from stat import S_ISDIR
 from stat import S_ISSOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    import threading
     from collections.abc import Awaitable
     from collections.abc import Callable
     from collections.abc import Coroutine
@@ -163,12 +162,6 @@ def path_of(path: "str | os.PathLike[str]") -> str:
 
 FILE = os.path.abspath(__file__)
 _signal = __import__("_signal")  # signal without its enums, which take long to import
-
-
-def import_threading() -> None:
-    """Import it when watching begins: it takes longer than all of this file."""
-    global threading
-    import threading
 
 
 def show(text: str) -> None:
@@ -708,7 +701,7 @@ class Watcher:
     def __init__(self) -> None:
         self.snapshot = Snapshot()
         self.watch_list = WatchList(self.snapshot.meet)
-        self.lock = RLock()  # of both together
+        self.lock = threading.RLock()  # of both together
         self._began = time.time_ns()
         self.changed_before: list[str] = []  # what the restart before this run was for
         self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
@@ -1730,7 +1723,6 @@ class Reloader:
 
     def begin(self) -> None:
         """Begin to watch."""
-        import_threading()
         self.ending.interrupts.count()
         if self.started:
             return
@@ -1778,7 +1770,6 @@ class Reloader:
             )
 
     def before_fork(self) -> None:
-        import_threading()
         self.workers.expect()
         self.watcher.lock.acquire()  # a module half imported would stay so in the fork
         if self.thread and threading.active_count() == 2:
@@ -1793,7 +1784,7 @@ class Reloader:
 
     def become_worker(self) -> None:
         """Be a forked process, which reports and never restarts by itself."""
-        self.is_worker, self.thread, self.watcher.lock = True, None, RLock()
+        self.is_worker, self.thread, self.watcher.lock = True, None, threading.RLock()
         self.watcher.watch_list.meet = self.report_file
         self.workers.tell("worker", os.getpid())
         self.run_thread()
@@ -2250,7 +2241,6 @@ def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
     check_time = options.check_time and options.check_time / 1000
     reloader.configure(check_time=check_time, grace=options.grace)
     if (options.supervise or _restart is supervise) and "notes" not in launch.state:
-        import_threading()
         supervise(*reloader.next_run(0))
     if options.clear and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
