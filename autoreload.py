@@ -35,6 +35,7 @@ are the program's own to end, for instance in a reload hook.  AUTORELOAD=0 in th
 environment switches everything off.
 """
 
+import builtins
 import os
 import sys
 import threading
@@ -357,7 +358,6 @@ class Launch:
 
     def obstacle(self) -> str:
         """Return why there is no command to repeat, or nothing if there is one."""
-        import builtins
 
         if hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__"):
             return "an interactive interpreter has no command to repeat"
@@ -2016,33 +2016,33 @@ class NotFound(Exception):
 
 def run_target(target: "list[str]") -> None:
     """Run the target as `python` would, in a new `__main__`."""
-    import builtins
-    from types import ModuleType
-
-    main = ModuleType("__main__")
-    setattr(main, "__builtins__", builtins)
+    main = sys.modules["__main__"] = _Module("__main__")
+    vars(main).update(__builtins__=builtins, __loader__=sys.__loader__)
     if sys.version_info < (3, 14):
-        setattr(main, "__annotations__", {})
-    sys.modules["__main__"] = main
-    exec(load_target(target, main), main.__dict__)
+        vars(main).update(__annotations__={})
+    code = load_target(target, main)
+    _reloader.watcher.add(file_of(main))
+    exec(code, vars(main))
 
 
 def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
     """Return the target's code; give sys.argv, sys.path and `main` what it expects."""
+    sys.argv[:] = target
     if target[0] == "-c":
-        return load_command(target, main)
+        set_path("")
+        return load_command(sys.argv.pop(1))
     if target[0] == "-m":
-        sys.argv[:] = ["-m", *target[2:]]
         set_path(os.getcwd())
-        spec = find_module(target[1])
+        spec = find_module(sys.argv.pop(1))
         sys.argv[0] = spec.origin
     else:
-        sys.argv[:] = target
+        from pkgutil import get_importer
+
         path = target[0]
         if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
             path = os.path.join(os.getcwd(), path)
         _reloader.watcher.add(os.path.abspath(path))
-        importer = importer_of(path)
+        importer = get_importer(path)
         if not importer:
             return load_script(target[0], path, main)
         set_path(path, always=True)
@@ -2050,54 +2050,35 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         if not spec:
             raise NotFound(f"there is no __main__ module in {target[0]}")
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
-    main.__file__ = spec.origin
-    setattr(main, "__cached__", spec.cached)
+    vars(main).update(__file__=spec.origin, __cached__=spec.cached)
     code: CodeType = spec.loader.get_code(spec.name)
-    _reloader.watcher.add(file_of(main))
     return code
 
 
-def load_command(target: "list[str]", main: "ModuleType") -> "CodeType":
-    from importlib.machinery import BuiltinImporter
-
-    sys.argv[:] = ["-c", *target[2:]]
-    set_path("")
-    main.__loader__ = BuiltinImporter
+def load_command(source: str) -> "CodeType":
     if sys.version_info >= (3, 13):  # tracebacks show its lines
         import linecache
 
-        lines = target[1].splitlines(keepends=True)
-        linecache.cache["<string>"] = len(target[1]), None, lines, "<string>"
-    return compile(target[1], "<string>", "exec", dont_inherit=True)
-
-
-def importer_of(path: str) -> "Any":
-    """Return what imports from a directory or zip; None if it is neither."""
-    for hook in sys.path_hooks:
-        try:
-            return hook(path)
-        except ImportError:
-            pass
-    return None
+        lines = source.splitlines(keepends=True)
+        linecache.cache["<string>"] = len(source), None, lines, "<string>"
+    return compile(source, "<string>", "exec", dont_inherit=True)
 
 
 def load_script(name: str, path: str, main: "ModuleType") -> "CodeType":
-    from importlib.machinery import SourceFileLoader
-    from importlib.machinery import SourcelessFileLoader
+    from importlib import machinery
 
     set_path(os.path.dirname(os.path.realpath(path)))
-    main.__file__ = path
-    setattr(main, "__cached__", None)
-    main.__loader__ = loader = SourceFileLoader("__main__", path)
+    is_source = not path.endswith(".pyc")
+    kind = machinery.SourceFileLoader if is_source else machinery.SourcelessFileLoader
+    loader: Any = kind("__main__", path)
+    vars(main).update(__file__=path, __cached__=None, __loader__=loader)
     try:
-        source = loader.get_data(path)
+        data = loader.get_data(path)
     except OSError as error:
         raise NotFound(f"cannot open {name} ({error.strerror})") from None
-    if path.endswith(".pyc"):
-        main.__loader__ = SourcelessFileLoader("__main__", path)
-        code: Any = main.__loader__.get_code("__main__")
-        return code  # type: ignore[no-any-return]
-    return loader.source_to_code(source, path)
+    if is_source:
+        return compile(data, path, "exec", dont_inherit=True)
+    return loader.get_code("__main__")  # type: ignore[no-any-return]
 
 
 def find_module(name: str) -> "Any":
@@ -2107,9 +2088,9 @@ def find_module(name: str) -> "Any":
     try:
         spec = find_spec(name)
     except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise NotFound(f"there is no module named {error.name}") from None
-        raise
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise NotFound(f"there is no module named {error.name}") from None
     if not spec:
         raise NotFound(f"there is no module named {name}")
     if spec.submodule_search_locations is not None:
