@@ -46,6 +46,7 @@ from stat import S_ISSOCK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import subprocess
     from collections.abc import Awaitable
     from collections.abc import Callable
     from collections.abc import Coroutine
@@ -192,6 +193,45 @@ def is_ignored(number: int) -> bool:
     return bool(_signal.getsignal(number) == _signal.SIG_IGN)
 
 
+def read(path: str) -> bytes:
+    """Return what is in a file; nothing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def stat_of(pid: "int | str") -> "list[bytes]":
+    """Return state, flags and so on of a process, where the system is Linux."""
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def has_only_forked(fields: "list[bytes]") -> bool:
+    """Whether a process runs the program of its parent: PF_FORKNOEXEC."""
+    return bool(fields) and int(fields[6]) & 0x40 != 0
+
+
+def children() -> "list[int]":
+    """Return the children of this process, where the system is Linux."""
+    folder = "/proc/self/task"
+    tasks = os.listdir(folder) if os.path.isdir(folder) else ()
+    lists = [read(f"{folder}/{task}/children").split() for task in tasks]
+    return [int(pid) for pids in lists for pid in pids]
+
+
+def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
+    """Return what is open, or only what exec hands on."""
+    found = {}
+    for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
+        try:
+            if os.get_inheritable(fd) >= inheritable:
+                found[fd] = os.fstat(fd)
+        except OSError:  # the one that listed the directory, or closed meanwhile
+            pass
+    return found
+
+
 # --- The launch: what must be remembered before the program touches it ----------------
 
 _STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
@@ -221,54 +261,16 @@ def split(
     return options, rest[1:] if rest[:1] == ["--"] else rest
 
 
-def read_proc(name: str) -> bytes:
-    """Return what Linux knows about processes; nothing elsewhere."""
-    try:
-        with open(f"/proc/{name}", "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def stat_of(pid: "int | str") -> "list[bytes]":
-    """Return state, flags and so on of a process: /proc/PID/stat after the name."""
-    return read_proc(f"{pid}/stat").rpartition(b")")[2].split()
-
-
-def has_only_forked(fields: "list[bytes]") -> bool:
-    """Whether a process runs the program of its parent: PF_FORKNOEXEC."""
-    return bool(fields) and int(fields[6]) & 0x40 != 0
-
-
-def children() -> "list[int]":
-    """Return the children of this process, where the system lists them."""
-    tasks = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ()
-    lists = [read_proc(f"self/task/{task}/children").split() for task in tasks]
-    return [int(pid) for pids in lists for pid in pids]
-
-
 def launch_environment() -> "dict[str, str]":
     """Return the environment as it was before the program changed it.
 
     Linux remembers it, unless the process has overwritten it by a title.
     """
-    words = [os.fsdecode(word) for word in read_proc("self/environ").split(b"\0")[:-1]]
-    if not words or not all("=" in word for word in words):
+    words = os.fsdecode(read("/proc/self/environ")).split("\0")[:-1]
+    pairs = [word.partition("=") for word in words]
+    if not pairs or not all(sign for _, sign, _ in pairs):
         return dict(os.environ)
-    pairs = (word.partition("=") for word in words)
-    return {name: value for name, _, value in pairs if name != _STATE}
-
-
-def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
-    """Return what is open, or only what exec hands on."""
-    found = {}
-    for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
-        try:
-            if os.get_inheritable(fd) >= inheritable:
-                found[fd] = os.fstat(fd)
-        except OSError:  # the one that listed the directory, or closed meanwhile
-            pass
-    return found
+    return {name: value for name, _, value in pairs}
 
 
 class Launch:
@@ -1590,16 +1592,6 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
             time.sleep(0.5)
 
 
-def on_signal(number: int, handler: "Any") -> None:
-    """Install a handler, unless the main thread is stuck and another supervises."""
-    import signal
-
-    try:
-        signal.signal(number, handler)
-    except ValueError:
-        pass
-
-
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """Run the program in a child, again and again; end as it ends.
 
@@ -1607,46 +1599,51 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """
     import json
     import signal
+    import tempfile
 
+    child: subprocess.Popen[bytes] | None = None
+
+    def on_signal(number: int, frame: object) -> None:
+        if not child:
+            end_as(-number)
+        elif number == signal.SIGTERM:  # the terminal sends Ctrl-C to the child, too
+            child.terminate()
+
+    try:
+        signal.signal(signal.SIGINT, on_signal)
+        signal.signal(signal.SIGTERM, on_signal)
+    except ValueError:  # the main thread is stuck, and another one supervises
+        pass
     state = json.loads(environment[_STATE])
     while True:
         _reloader.watch_target()
-        status, note = run_child(words, environment, state)
+        with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
+            notes = os.path.join(folder, "notes")
+            child = begin_child(words, environment, {**state, "notes": notes})
+            status = child.wait()
+            note = json.loads(read(notes) or "null")
         if status == AGAIN and note:
             state = note
         elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
             end_as(status)
         else:
-            on_signal(signal.SIGINT, lambda *_: end_as(-signal.SIGINT))
-            on_signal(signal.SIGTERM, signal.SIG_DFL)
+            child = None
             restore_terminal(_reloader.launch)
             _reloader.wait_out_crash(status)
             state["restarts"] += 1
 
 
-def run_child(
+def begin_child(
     words: "list[str]", environment: "dict[str, str]", state: "dict[str, Any]"
-) -> "tuple[int, dict[str, Any] | None]":
-    """Run the program to its end; return its exit status, and the note it has left."""
+) -> "subprocess.Popen[bytes]":
+    """Start the program in a child, which takes up the state."""
     import json
-    import signal
     import subprocess
-    import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
-        notes = os.path.join(folder, "notes")
-        state = {**state, "pid": None, "notes": notes, "sockets": {}}
-        environment = {**environment, _STATE: json.dumps(state)}
-        on_signal(signal.SIGINT, lambda *_: None)  # the child's to handle
-        directory = _reloader.launch.directory or None
-        child = subprocess.Popen(words, env=environment, cwd=directory, close_fds=False)
-        on_signal(signal.SIGTERM, lambda *_: child.terminate())
-        status = child.wait()
-        try:
-            with open(notes, encoding="utf-8") as file:
-                return status, json.load(file)
-        except OSError:
-            return status, None
+    text = json.dumps({**state, "pid": None, "sockets": {}})
+    directory = _reloader.launch.directory or None
+    environment = {**environment, _STATE: text}
+    return subprocess.Popen(words, env=environment, cwd=directory, close_fds=False)
 
 
 _restart = replace_process if os.name == "posix" else supervise
