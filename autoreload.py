@@ -279,9 +279,8 @@ class Launch:
     def __init__(self) -> None:
         self.is_off = os.environ.get("AUTORELOAD") == "0"
         self.state = self._take_state()
-        self.flags, self.target = split(
-            sys.orig_argv[1:], ("-W", "-X", "--check-hash-based-pycs")
-        )
+        valued = "-W", "-X", "--check-hash-based-pycs"
+        self.flags, self.target = split(sys.orig_argv[1:], valued)
         self.environment = launch_environment()
         self.process = stat_of("self")
         self.executable = sys.executable
@@ -314,10 +313,12 @@ class Launch:
         for fd in state["sockets"].values():
             os.set_inheritable(fd, False)
         for number in _signal.valid_signals():
-            if is_ignored(number) != (number in state["ignored"]):
+            if number in state["ignored"]:
+                _signal.signal(number, _signal.SIG_IGN)
+            elif is_ignored(number):
                 is_interrupt = number == _signal.SIGINT
                 usual = _signal.default_int_handler if is_interrupt else _signal.SIG_DFL
-                _signal.signal(number, usual if is_ignored(number) else _signal.SIG_IGN)
+                _signal.signal(number, usual)
         if hasattr(_signal, "pthread_sigmask"):
             _signal.pthread_sigmask(_signal.SIG_SETMASK, state["mask"])
         return state
@@ -326,7 +327,7 @@ class Launch:
         """Return where the program was started, if it is still there."""
         script = str(getattr(sys.modules["__main__"], "__file__", None))
         for target in self.target[:1]:  # the program may have left already
-            if not os.path.isabs(target) and script.endswith(os.sep + target):
+            if script.endswith(os.sep + target):
                 return script[: -len(target)]
         try:
             return os.getcwd()
@@ -335,10 +336,8 @@ class Launch:
 
     def _terminal(self) -> "tuple[int, list[Any]] | None":
         for fd in filter(os.isatty, self.kept):
-            try:
-                import termios
-            except ImportError:  # Windows
-                break
+            import termios
+
             return fd, termios.tcgetattr(fd)
         return None
 
@@ -360,7 +359,6 @@ class Launch:
 
     def obstacle(self) -> str:
         """Return why there is no command to repeat, or nothing if there is one."""
-
         if hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__"):
             return "an interactive interpreter has no command to repeat"
         if not sys.executable or self.target[:1] in ([], ["-"]):
@@ -371,9 +369,7 @@ class Launch:
 
     def is_helper(self) -> bool:
         """Whether this is a process that `multiprocessing` has started."""
-        return self.target[:1] == ["-c"] and self.target[1].startswith(
-            "from multiprocessing."
-        )
+        return " ".join(self.target).startswith("-c from multiprocessing.")
 
 
 # --- The watch list: which files matter -----------------------------------------------
