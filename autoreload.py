@@ -2114,12 +2114,12 @@ def show_uncaught(error: BaseException) -> None:
 def parse(words: "list[str]") -> "argparse.Namespace":
     """Parse the command line; `target` is all from the target on."""
     parser = make_parser()
-    words, target = split(words, ("--watch", "--ignore", "--check-time", "--grace"))
-    options = parser.parse_args(words)
-    if target[:1] in ([], ["-"]) or target in (["-m"], ["-c"]):
-        what = "-m module, a script, a directory, a zip or -c code"
-        parser.error(f"name a target: {what}")
-    options.target = target
+    ours, target = split(words, ("--watch", "--ignore", "--check-time", "--grace"))
+    options = parser.parse_args(ours)
+    options.words, options.target = words, target
+    if target in ([], ["-"], ["-m"], ["-c"]):
+        kinds = "-m module, a script, a directory, a zip or -c code"
+        parser.error(f"name a target: {kinds}")
     return options
 
 
@@ -2145,23 +2145,20 @@ def make_parser() -> "argparse.ArgumentParser":
         epilog="Everything from the target on belongs to the program.",
         allow_abbrev=False,
     )
-    option = parser.add_argument
+    add = parser.add_argument
     several: Any = {"action": "append", "default": []}
     text = "also watch a file, a directory with all below it, or a glob"
-    option("--watch", metavar="PATH", help=text, **several)
-    text = "never restart for paths that match"
-    option("--ignore", metavar="GLOB", help=text, **several)
-    text = "end when the program ends without an error"
-    option("--until-success", action="store_true", help=text)
+    add("--watch", metavar="PATH", help=text, **several)
+    add("--ignore", metavar="GLOB", help="never restart for what matches", **several)
+    add("--until-success", action="store_true", help="end when the program succeeds")
     text = "see changes within so many milliseconds (500)"
-    option("--check-time", metavar="MS", type=at_least(1), help=text)
+    add("--check-time", metavar="MS", type=at_least(1), help=text)
     text = "wait so long for the hooks, and for the program's clean-up (2)"
-    option("--grace", metavar="SECONDS", type=at_least(0), help=text)
-    text = "clear the terminal before each run"
-    option("--clear", action="store_true", help=text)
+    add("--grace", metavar="SECONDS", type=at_least(0), help=text)
+    add("--clear", action="store_true", help="clear the terminal before each run")
     text = "run the program in a child, and survive its crashes (always so on Windows)"
-    option("--supervise", action="store_true", help=text)
-    option("--version", action="version", version=f"autoreload {__version__}")
+    add("--supervise", action="store_true", help=text)
+    add("--version", action="version", version=f"autoreload {__version__}")
     return parser
 
 
@@ -2174,7 +2171,7 @@ def run(reloader: Reloader, words: "list[str]") -> None:
         enter(reloader, options)
     try:
         run_target(options.target)
-        outcome, status = f"{reloader.name()} ended", None
+        sys.exit()
     except BaseException as error:
         if isinstance(error, NotFound) and not reloader.restarts:
             say(str(error))
@@ -2202,19 +2199,17 @@ def verdict(error: BaseException, name: str) -> "tuple[str, Any]":
 
 def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
     """Begin to watch as the options say."""
-    launch = reloader.launch
-    main = getattr(sys.modules["__main__"], "__file__", None) or ""
-    reloader.command, reloader.commanded = launch.target, True
-    if os.path.abspath(main) == FILE:  # even if -m started it: that may fail to import
-        rest = launch.target[2 if launch.target[0] == "-m" else 1 :]
-        reloader.command = [FILE, *rest]
+    reloader.command, reloader.commanded = reloader.launch.target, True
+    if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
+        reloader.command = [FILE, *options.words]
     for pattern in options.ignore:
         reloader.watcher.watch_list.ignore(pattern)
     for path in options.watch:
         reloader.watch(os.path.abspath(path))
     check_time = options.check_time and options.check_time / 1000
     reloader.configure(check_time=check_time, grace=options.grace)
-    if (options.supervise or _restart is supervise) and "notes" not in launch.state:
+    in_child = "notes" in reloader.launch.state
+    if (options.supervise or _restart is supervise) and not in_child:
         supervise(*reloader.next_run(0))
     if options.clear and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
