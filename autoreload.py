@@ -232,11 +232,6 @@ def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]
     return found
 
 
-# --- The launch: what must be remembered before the program touches it ----------------
-
-_STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
-
-
 def split(
     words: "Sequence[str]", valued: "Iterable[str]"
 ) -> "tuple[list[str], list[str]]":
@@ -261,6 +256,37 @@ def split(
     return options, rest[1:] if rest[:1] == ["--"] else rest
 
 
+# --- The last run: what it has left to this one ---------------------------------------
+
+_STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
+
+
+def take_state() -> "dict[str, Any]":
+    """Take the state out of the environment, that no child inherits it; apply it."""
+    text = os.environ.pop(_STATE, "")
+    if not text:
+        return {}
+    import json
+
+    state: dict[str, Any] = json.loads(text)
+    if state["pid"] not in (os.getpid(), None):
+        return {}
+    for fd in state["sockets"].values():
+        os.set_inheritable(fd, False)
+    usual = {_signal.SIGINT: _signal.default_int_handler}
+    for number in _signal.valid_signals():
+        if number in state["ignored"]:
+            _signal.signal(number, _signal.SIG_IGN)
+        elif is_ignored(number):
+            _signal.signal(number, usual.get(number, _signal.SIG_DFL))
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, state["mask"])
+    return state
+
+
+# --- The launch: what must be remembered before the program touches it ----------------
+
+
 def launch_environment() -> "dict[str, str]":
     """Return the environment as it was before the program changed it.
 
@@ -274,13 +300,14 @@ def launch_environment() -> "dict[str, str]":
 
 
 class Launch:
-    """How the program was started by hand, and what the run before this one left."""
+    """How the program was started by hand."""
 
     def __init__(self) -> None:
-        self.is_off = os.environ.get("AUTORELOAD") == "0"
-        self.state = self._take_state()
+        self.state = take_state()
         valued = "-W", "-X", "--check-hash-based-pycs"
         self.flags, self.target = split(sys.orig_argv[1:], valued)
+        is_helper = " ".join(self.target).startswith("-c from multiprocessing.")
+        self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
         self.environment = launch_environment()
         self.process = stat_of("self")
         self.executable = sys.executable
@@ -299,29 +326,6 @@ class Launch:
         self.mask: list[int] = []
         if hasattr(_signal, "pthread_sigmask"):
             self.mask += _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
-
-    def _take_state(self) -> "dict[str, Any]":
-        """Take the state out of the environment, that no child inherits it; apply it."""
-        text = os.environ.pop(_STATE, "")
-        if not text:
-            return {}
-        import json
-
-        state: dict[str, Any] = json.loads(text)
-        if state["pid"] not in (os.getpid(), None):
-            return {}
-        for fd in state["sockets"].values():
-            os.set_inheritable(fd, False)
-        for number in _signal.valid_signals():
-            if number in state["ignored"]:
-                _signal.signal(number, _signal.SIG_IGN)
-            elif is_ignored(number):
-                is_interrupt = number == _signal.SIGINT
-                usual = _signal.default_int_handler if is_interrupt else _signal.SIG_DFL
-                _signal.signal(number, usual)
-        if hasattr(_signal, "pthread_sigmask"):
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, state["mask"])
-        return state
 
     def _directory(self) -> str:
         """Return where the program was started, if it is still there."""
@@ -366,10 +370,6 @@ class Launch:
         if has_only_forked(self.process):
             return "this process was forked by one that has not imported autoreload"
         return ""
-
-    def is_helper(self) -> bool:
-        """Whether this is a process that `multiprocessing` has started."""
-        return " ".join(self.target).startswith("-c from multiprocessing.")
 
 
 # --- The watch list: which files matter -----------------------------------------------
@@ -1679,8 +1679,7 @@ class Reloader:
 
     def is_possible(self) -> bool:
         """Whether there is a command to repeat, and nobody has forbidden it."""
-        launch = self.launch
-        return not (launch.is_off or launch.obstacle() or launch.is_helper())
+        return not (self.launch.is_off or self.launch.obstacle())
 
     def is_active(self) -> bool:
         """Whether it is possible; a user who would wonder is told, once, why not."""
@@ -2099,16 +2098,7 @@ def set_path(entry: str, *, always: bool = False) -> None:
         sys.path.insert(0, entry)
 
 
-def show_uncaught(error: BaseException) -> None:
-    """Show an exception as Python would, without the frames that ran the target."""
-    trace = without_machinery(error.__traceback__)
-    try:
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
-    except Exception:  # it is the program's, and may fail, too
-        sys.__excepthook__(type(error), error, trace)
-
-
-# --- The command line: its options, and what each ending of the target means ----------
+# --- The command line: its options ----------------------------------------------------
 
 
 def parse(words: "list[str]") -> "argparse.Namespace":
@@ -2162,6 +2152,28 @@ def make_parser() -> "argparse.ArgumentParser":
     return parser
 
 
+def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
+    """Begin to watch as the options say."""
+    reloader.command, reloader.commanded = reloader.launch.target, True
+    if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
+        reloader.command = [FILE, *options.words]
+    for pattern in options.ignore:
+        reloader.watcher.watch_list.ignore(pattern)
+    for path in options.watch:
+        reloader.watch(os.path.abspath(path))
+    check_time = options.check_time and options.check_time / 1000
+    reloader.configure(check_time=check_time, grace=options.grace)
+    in_child = "notes" in reloader.launch.state
+    if (options.supervise or _restart is supervise) and not in_child:
+        supervise(*reloader.next_run(0))
+    if options.clear and os.isatty(1):
+        os.write(1, b"\033[H\033[2J\033[3J")
+    reloader.begin()
+
+
+# --- The outcome: what each ending of the target means --------------------------------
+
+
 def run(reloader: Reloader, words: "list[str]") -> None:
     """Carry out a command line: run the target, and end or wait as its ending asks."""
     options = parse(words)
@@ -2197,23 +2209,13 @@ def verdict(error: BaseException, name: str) -> "tuple[str, Any]":
     return f"{name} failed", 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
-    """Begin to watch as the options say."""
-    reloader.command, reloader.commanded = reloader.launch.target, True
-    if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
-        reloader.command = [FILE, *options.words]
-    for pattern in options.ignore:
-        reloader.watcher.watch_list.ignore(pattern)
-    for path in options.watch:
-        reloader.watch(os.path.abspath(path))
-    check_time = options.check_time and options.check_time / 1000
-    reloader.configure(check_time=check_time, grace=options.grace)
-    in_child = "notes" in reloader.launch.state
-    if (options.supervise or _restart is supervise) and not in_child:
-        supervise(*reloader.next_run(0))
-    if options.clear and os.isatty(1):
-        os.write(1, b"\033[H\033[2J\033[3J")
-    reloader.begin()
+def show_uncaught(error: BaseException) -> None:
+    """Show an exception as Python would, without the frames that ran the target."""
+    trace = without_machinery(error.__traceback__)
+    try:
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+    except Exception:  # it is the program's, and may fail, too
+        sys.__excepthook__(type(error), error, trace)
 
 
 # --- The entrance: one reloader, however often this file is loaded --------------------
