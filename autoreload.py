@@ -46,7 +46,6 @@ from stat import S_ISSOCK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    import subprocess
     from collections.abc import Awaitable
     from collections.abc import Callable
     from collections.abc import Coroutine
@@ -336,7 +335,7 @@ class Launch:
         try:
             return os.getcwd()
         except OSError:
-            return ""
+            return "."
 
     def _terminal(self) -> "tuple[int, list[Any]] | None":
         for fd in filter(os.isatty, self.kept):
@@ -1572,20 +1571,25 @@ def open_socket(address: "Address") -> "socket":
 AGAIN = 75  # the exit status by which a supervised program asks for the next run
 
 
-def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
-    """Become the next run: the same process, the same terminal, no parent."""
-    told = ""
+def persist(words: "list[str]", begin: "Callable[[], Any]") -> "Any":
+    """Begin the next run where the first one was, as soon as all it needs is there."""
+    missing = ""
     while True:
         try:
-            os.chdir(_reloader.launch.directory or ".")
+            os.chdir(_reloader.launch.directory)
             os.stat(FILE if FILE in words else words[0])
-            os.execve(words[0], words, environment)
+            return begin()
         except OSError as error:  # a branch switch; a Python that is being installed
-            text = f"cannot run {error.filename} ({error.strerror})"
-            if text != told:
-                say(f"{text}, waiting until it is back")
-            told = text
+            if error.filename != missing:
+                missing = error.filename
+                what = f"cannot run {missing} ({error.strerror})"
+                say(f"{what}, waiting until it is back")
             time.sleep(0.5)
+
+
+def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
+    """Become the next run: the same process, the same terminal, no parent."""
+    persist(words, lambda: os.execve(words[0], words, environment))
 
 
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
@@ -1595,9 +1599,9 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """
     import json
     import signal
-    import tempfile
+    from tempfile import TemporaryDirectory
 
-    child: subprocess.Popen[bytes] | None = None
+    child: Any = None
 
     def on_signal(number: int, frame: object) -> None:
         if not child:
@@ -1605,41 +1609,32 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         elif number == signal.SIGTERM:  # the terminal sends Ctrl-C to the child, too
             child.terminate()
 
-    try:
+    if threading.current_thread() is threading.main_thread():  # that may be stuck
         signal.signal(signal.SIGINT, on_signal)
         signal.signal(signal.SIGTERM, on_signal)
-    except ValueError:  # the main thread is stuck, and another one supervises
-        pass
     state = json.loads(environment[_STATE])
     while True:
         _reloader.watch_target()
-        with tempfile.TemporaryDirectory(prefix="autoreload-") as folder:
-            notes = os.path.join(folder, "notes")
-            child = begin_child(words, environment, {**state, "notes": notes})
+        with TemporaryDirectory(prefix="autoreload-") as folder:
+            state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
+            child = begin_child(words, {**environment, _STATE: json.dumps(state)})
             status = child.wait()
-            note = json.loads(read(notes) or "null")
+            child = None
+            note = json.loads(read(state["notes"]) or "null")
         if status == AGAIN and note:
             state = note
         elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
             end_as(status)
         else:
-            child = None
             restore_terminal(_reloader.launch)
             _reloader.wait_out_crash(status)
             state["restarts"] += 1
 
 
-def begin_child(
-    words: "list[str]", environment: "dict[str, str]", state: "dict[str, Any]"
-) -> "subprocess.Popen[bytes]":
-    """Start the program in a child, which takes up the state."""
-    import json
-    import subprocess
+def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
+    from subprocess import Popen
 
-    text = json.dumps({**state, "pid": None, "sockets": {}})
-    directory = _reloader.launch.directory or None
-    environment = {**environment, _STATE: text}
-    return subprocess.Popen(words, env=environment, cwd=directory, close_fds=False)
+    return persist(words, lambda: Popen(words, env=environment, close_fds=False))
 
 
 _restart = replace_process if os.name == "posix" else supervise

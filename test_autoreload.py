@@ -495,12 +495,12 @@ class EndingTest(ProgramTest):
         program.expect("two")
 
     def test_a_file_or_directory_of_ours_that_is_missing_later_is_waited_for(self):
-        def story(missing):
+        def story(missing, *options):
             program = self.program(
                 **{"site/app": app("import helper"), "site/helper": ""}
             )
             os.rename(program.path(NAME + ".py"), program.path("site", NAME + ".py"))
-            program.wrap("app.py", cwd=program.path("site")).expect("up")
+            program.wrap(*options, "app.py", cwd=program.path("site")).expect("up")
             path = program.path(missing)
             os.rename(path, path + "-gone")
             if missing != "site":
@@ -510,7 +510,8 @@ class EndingTest(ProgramTest):
             program.expect("up")
             self.assertEqual(program.stop(), 130)
 
-        self.each(story, ((f"site/{NAME}.py",), ("site",)))
+        rows = (f"site/{NAME}.py",), ("site",), ("site", "--supervise")
+        self.each(story, rows)
 
     def test_a_program_that_waits_for_a_thread_pool_at_its_end_restarts(self):
         text = """
