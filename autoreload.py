@@ -2184,7 +2184,8 @@ def run(reloader: Reloader, words: "list[str]") -> None:
             say(str(error))
             sys.exit(2)
         outcome, status = verdict(error, reloader.name())
-        if status and reloader.started and not (reloader.is_worker or ending.stopping):
+        is_leaving = reloader.is_worker or ending.stopping or ending.interrupts.fatal()
+        if status and reloader.started and not is_leaving:
             reloader.watcher.watch_failure(error)
     if status or not options.until_success:
         ending.outcome = outcome
