@@ -184,7 +184,7 @@ def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
     while not is_so():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.002)
+        time.sleep(0.001)
     return True
 
 
@@ -2038,7 +2038,9 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
             raise NotFound(f"there is no __main__ module in {target[0]}")
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
     vars(main).update(__file__=spec.origin, __cached__=spec.cached)
-    code: CodeType = spec.loader.get_code(spec.name)
+    code: CodeType | None = spec.loader.get_code(spec.name)
+    if not code:  # of a module that is not written in Python
+        raise NotFound(f"there is no code in {target[-1]}")
     return code
 
 
@@ -2073,7 +2075,7 @@ def find_module(name: str) -> "Any":
     from importlib.util import find_spec
 
     try:
-        spec = find_spec(name)
+        spec = None if name.startswith(".") else find_spec(name)
     except ModuleNotFoundError as error:
         if not f"{name}.".startswith(f"{error.name}."):
             raise
