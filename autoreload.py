@@ -1491,24 +1491,21 @@ class Sockets:
     """The listening sockets, kept open behind the program's back."""
 
     def __init__(self, inherited: "dict[str, int]") -> None:
-        self._inherited = inherited
-        self._kept: dict[str, socket] = {}
+        self.kept: dict[str, int] = {}  # for the next run: what this one has asked for
+        self._open = inherited
 
     def listen(self, address: "Address") -> "socket":
-        if isinstance(address, tuple):
-            key = ":".join(map(str, address))
-        else:
-            key = path_of(address)
-        if key not in self._kept:
-            import socket
+        import socket
 
-            fd = self._inherited.pop(key, None)
-            self._kept[key] = (
-                open_socket(address) if fd is None else socket.socket(fileno=fd)
-            )
-        copy = self._kept[key].dup()  # the program will close it
+        if not isinstance(address, tuple):
+            address = path_of(address)
+        key = str(address)
+        if key not in self._open:
+            self._open[key] = open_socket(address).detach()
+        self.kept[key] = self._open[key]
+        copy = socket.socket(fileno=socket.dup(self.kept[key]))
         copy.setblocking(True)  # what asyncio has set is shared with the last run
-        return copy
+        return copy  # which the program will close
 
     def pause(self) -> None:
         """Have the program accept no more: what comes now waits for the next run.
@@ -1516,34 +1513,29 @@ class Sockets:
         On Ctrl-C servers reset what they have accepted, but not yet read.  So each
         descriptor of the program's is replaced by a socket to which nobody connects.
         """
-        if self._kept:
+        if self.kept:
             try:
-                for kept in self._kept.values():
-                    self._replace_copies(kept.fileno())
+                for ours in self.kept.values():
+                    replace_copies(ours)
             except OSError:  # no descriptor is left: better reset than never restart
                 pass
             time.sleep(0.1)  # by now what was accepted is a request
 
-    def _replace_copies(self, ours: int) -> None:
-        import socket
 
-        status = os.fstat(ours)
-        with socket.create_server(("127.0.0.1", 0)) as lonely:
-            os.set_blocking(lonely.fileno(), os.get_blocking(ours))
-            for fd, other in open_descriptors().items():
-                if fd != ours and os.path.samestat(status, other):
-                    os.dup2(lonely.fileno(), fd, inheritable=False)
-
-    def descriptors(self) -> "dict[str, int]":
-        return {key: kept.fileno() for key, kept in self._kept.items()}
-
-
-def is_socket(path: str) -> bool:
-    return os.path.exists(path) and S_ISSOCK(os.stat(path).st_mode)
-
-
-def open_socket(address: "Address") -> "socket":
+def replace_copies(ours: int) -> None:
     import socket
+
+    status = os.fstat(ours)
+    with socket.create_server(("127.0.0.1", 0)) as lonely:
+        os.set_blocking(lonely.fileno(), os.get_blocking(ours))
+        for fd, other in open_descriptors().items():
+            if fd != ours and os.path.samestat(status, other):
+                os.dup2(lonely.fileno(), fd, inheritable=False)
+
+
+def open_socket(address: "str | tuple[str, int]") -> "socket":
+    import socket
+    from pathlib import Path
 
     if isinstance(address, tuple):
         host, port = address
@@ -1551,19 +1543,12 @@ def open_socket(address: "Address") -> "socket":
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, *_, where = found[0]
-        return socket.create_server(where[:2], family=family, backlog=socket.SOMAXCONN)
-    path = path_of(address)
-    with socket.socket(socket.AF_UNIX) as probe:
-        if is_socket(path) and probe.connect_ex(path):  # left behind: nobody answers
-            os.unlink(path)
-    unix = socket.socket(socket.AF_UNIX)
-    try:
-        unix.bind(path)
-        unix.listen(socket.SOMAXCONN)
-    except OSError:
-        unix.close()
-        raise
-    return unix
+        return socket.create_server(where, family=family, backlog=socket.SOMAXCONN)
+    unix = socket.AF_UNIX
+    with socket.socket(unix) as probe:
+        if Path(address).is_socket() and probe.connect_ex(address):  # nobody answers
+            os.unlink(address)
+    return socket.create_server(address, family=unix, backlog=socket.SOMAXCONN)
 
 
 # --- The restart: arrow-up, Enter -----------------------------------------------------
@@ -1933,7 +1918,7 @@ class Reloader:
         flush()
         flush_files()
         if os.name == "posix":
-            sweep(self.launch, self.sockets.descriptors().values())
+            sweep(self.launch, self.sockets.kept.values())
         if "notes" in self.launch.state:
             leave_note(self.launch, environment[_STATE])
             os._exit(AGAIN)
@@ -1951,7 +1936,7 @@ class Reloader:
             "restarts": restarts,
             "streaks": self.guard.streaks,
             "changed": list(self.pending)[:4],
-            "sockets": self.sockets.descriptors(),
+            "sockets": self.sockets.kept,
             "ignored": self.launch.ignored,
             "mask": self.launch.mask,
         }
