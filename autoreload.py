@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Awaitable
     from collections.abc import Callable
+    from collections.abc import Collection
     from collections.abc import Coroutine
     from collections.abc import Iterable
     from collections.abc import Iterator
@@ -1248,9 +1249,8 @@ def leave_note(launch: Launch, text: str) -> None:
 
 def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
-    flush()
     _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
-    flush_files()
+    flush_all()
     if status < 0:
         try:
             _signal.signal(-status, _signal.SIG_DFL)
@@ -1286,10 +1286,7 @@ class Workers:
 
     def _is_open(self, fd: int) -> bool:
         """Whether the program has not closed an end of the pipe, and used its number."""
-        try:
-            return fd in self._pipe and os.path.samestat(os.fstat(fd), self._pipe[fd])
-        except OSError:
-            return False
+        return is_still(fd, self._pipe.get(fd))
 
     def tell(self, *message: object) -> None:
         """Report to the process started by hand."""
@@ -1393,6 +1390,14 @@ def in_our_group(pid: int) -> bool:
         return True
 
 
+def is_still(fd: int, status: "os.stat_result | None") -> bool:
+    """Whether the program has not closed a descriptor, and used its number."""
+    try:
+        return status is not None and os.path.samestat(os.fstat(fd), status)
+    except OSError:
+        return False
+
+
 def reap(pid: int) -> bool:
     """Take leave of a child that has ended; return whether it had."""
     try:
@@ -1404,15 +1409,15 @@ def reap(pid: int) -> bool:
 # --- The sweep: what exec hands on, put back ------------------------------------------
 
 
-def flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
+def flush(files: "Iterable[Any]" = ()) -> None:
+    for file in [sys.stdout, sys.stderr, *files]:
         try:
-            stream.flush()
+            file.flush()
         except Exception:  # it may be closed, replaced or None
             pass
 
 
-def flush_files() -> None:
+def flush_all() -> None:
     """Flush all open files, as Python does at its end; call it only right before ours.
 
     gc.get_objects() disturbs other threads: a tuple it has seen cannot be resized.
@@ -1423,41 +1428,26 @@ def flush_files() -> None:
     def kinds(kind: type) -> "set[type]":
         return {kind}.union(*map(kinds, kind.__subclasses__()))
 
-    wanted = (
-        kinds(io.TextIOWrapper) | kinds(io.BufferedWriter) | kinds(io.BufferedRandom)
-    )
-    files: list[Any] = [thing for thing in gc.get_objects() if type(thing) in wanted]
-    for file in sorted(files, key=lambda file: isinstance(file, io.BufferedIOBase)):
-        try:  # text first: it is written to a buffer
-            file.flush()
-        except Exception:  # it may be closed
-            pass
+    text, binary = kinds(io.TextIOWrapper), kinds(io.BufferedWriter)
+    files = text | binary | kinds(io.BufferedRandom)
+    flush(thing for thing in gc.get_objects() if type(thing) in files)
 
 
-def sweep(launch: Launch, kept: "Iterable[int]") -> None:
+def sweep(launch: Launch, sockets: "Collection[int]") -> None:
     """Put back what exec hands on; the next run sees to the signals itself."""
-    import signal
-
-    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-        signal.setitimer(timer, 0)
+    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
+        _signal.setitimer(timer, 0)
     os.umask(launch.umask)
     for fd, saved in launch.kept.items():
-        try:
-            if os.path.samestat(os.fstat(saved), launch.descriptors[fd]):
-                os.dup2(saved, fd)
-        except OSError:  # the program has closed all descriptors
-            pass
+        if is_still(saved, launch.descriptors[fd]):
+            os.dup2(saved, fd)
     restore_terminal(launch)
-    for fd in open_descriptors(inheritable=True):
-        os.set_inheritable(fd, False)
-    for fd, status in launch.descriptors.items():
+    for fd in {*open_descriptors(), *sockets}:
+        is_the_launch_s = is_still(fd, launch.descriptors.get(fd))
         try:
-            if os.path.samestat(os.fstat(fd), status):
-                os.set_inheritable(fd, True)
-        except OSError:  # the program has closed it
+            os.set_inheritable(fd, is_the_launch_s or fd in sockets)
+        except OSError:  # a thread of the program's has closed it this moment
             pass
-    for fd in kept:
-        os.set_inheritable(fd, True)
     drop_pending(launch)
 
 
@@ -1491,7 +1481,7 @@ class Sockets:
     """The listening sockets, kept open behind the program's back."""
 
     def __init__(self, inherited: "dict[str, int]") -> None:
-        self.kept: dict[str, int] = {}  # for the next run: what this one has asked for
+        self._kept: dict[str, int] = {}  # what this run has asked for
         self._open = inherited
 
     def listen(self, address: "Address") -> "socket":
@@ -1502,8 +1492,8 @@ class Sockets:
         key = str(address)
         if key not in self._open:
             self._open[key] = open_socket(address).detach()
-        self.kept[key] = self._open[key]
-        copy = socket.socket(fileno=socket.dup(self.kept[key]))
+        self._kept[key] = self._open[key]
+        copy = socket.socket(fileno=socket.dup(self._kept[key]))
         copy.setblocking(True)  # what asyncio has set is shared with the last run
         return copy  # which the program will close
 
@@ -1513,13 +1503,24 @@ class Sockets:
         On Ctrl-C servers reset what they have accepted, but not yet read.  So each
         descriptor of the program's is replaced by a socket to which nobody connects.
         """
-        if self.kept:
+        if self._kept:
             try:
-                for ours in self.kept.values():
+                for ours in self.descriptors().values():
                     replace_copies(ours)
             except OSError:  # no descriptor is left: better reset than never restart
                 pass
             time.sleep(0.1)  # by now what was accepted is a request
+
+    def descriptors(self) -> "dict[str, int]":
+        """Return those for the next run, if the program has not closed them blindly."""
+        return {key: fd for key, fd in self._kept.items() if is_socket(fd)}
+
+
+def is_socket(path: "str | int") -> bool:
+    try:
+        return S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def replace_copies(ours: int) -> None:
@@ -1535,7 +1536,6 @@ def replace_copies(ours: int) -> None:
 
 def open_socket(address: "str | tuple[str, int]") -> "socket":
     import socket
-    from pathlib import Path
 
     if isinstance(address, tuple):
         host, port = address
@@ -1546,7 +1546,7 @@ def open_socket(address: "str | tuple[str, int]") -> "socket":
         return socket.create_server(where, family=family, backlog=socket.SOMAXCONN)
     unix = socket.AF_UNIX
     with socket.socket(unix) as probe:
-        if Path(address).is_socket() and probe.connect_ex(address):  # nobody answers
+        if is_socket(address) and probe.connect_ex(address):  # left behind
             os.unlink(address)
     return socket.create_server(address, family=unix, backlog=socket.SOMAXCONN)
 
@@ -1915,10 +1915,9 @@ class Reloader:
     def restart(self) -> None:
         """Run the program again, now that it has ended."""
         words, environment = self.next_run(self.restarts + 1)
-        flush()
-        flush_files()
+        flush_all()
         if os.name == "posix":
-            sweep(self.launch, self.sockets.kept.values())
+            sweep(self.launch, self.sockets.descriptors().values())
         if "notes" in self.launch.state:
             leave_note(self.launch, environment[_STATE])
             os._exit(AGAIN)
@@ -1936,7 +1935,7 @@ class Reloader:
             "restarts": restarts,
             "streaks": self.guard.streaks,
             "changed": list(self.pending)[:4],
-            "sockets": self.sockets.kept,
+            "sockets": self.sockets.descriptors(),
             "ignored": self.launch.ignored,
             "mask": self.launch.mask,
         }

@@ -2219,6 +2219,15 @@ class ListenTest(Story):
         self.assertEqual(set(served), {0, 1, 2, 3, 4, 5})
         self.assert_clean(program)
 
+    def test_a_program_that_closes_all_descriptors_gets_a_new_one(self):
+        closing = "if not autoreload.restarts:\n    os.closerange(3, 256)\n"
+        reopening = closing + "    files = [open('app.py') for _ in range(20)]\n"
+        for part in (closing, reopening):
+            program = self.start(LISTEN, part, SLEEP)
+            self.edit(program)
+            self.edit(program)
+            self.assert_clean(program)
+
     def test_under_supervision_it_is_an_ordinary_socket(self):
         program = self.start(LISTEN, SLEEP, words=wrapped("--supervise"))
         self.edit(program)
