@@ -1274,7 +1274,7 @@ class Workers:
         self._orphans = set(orphans)  # left by the run before this one
         self._are_silent = False
         self._reader = self._writer = -1
-        self._pipe: dict[int, os.stat_result] = {}
+        self._pipe: dict[int, os.stat_result] = {}  # the same two, as they were opened
         self._rest = b""
 
     def expect(self) -> None:
@@ -1282,10 +1282,10 @@ class Workers:
         __import__("json")  # half imported by a thread, it would stay so in the fork
         if not self._is_open(self._reader):
             self._reader, self._writer = os.pipe()
+            os.set_blocking(self._reader, False)
             self._pipe = {fd: os.fstat(fd) for fd in (self._reader, self._writer)}
 
     def _is_open(self, fd: int) -> bool:
-        """Whether the program has not closed an end of the pipe, and used its number."""
         return is_still(fd, self._pipe.get(fd))
 
     def tell(self, *message: object) -> None:
@@ -1298,14 +1298,13 @@ class Workers:
         except OSError:  # closed this moment
             pass
 
-    def told(self, *, block: bool = False) -> "Iterator[list[Any]]":
+    def told(self) -> "Iterator[list[Any]]":
         """Yield what was reported since the last call."""
         if not self._is_open(self._reader):
             return
         import json
 
         try:
-            os.set_blocking(self._reader, block)
             self._rest += os.read(self._reader, 1 << 16)
         except OSError:  # nothing to read; or closed this moment
             pass
@@ -1318,31 +1317,24 @@ class Workers:
 
     def interrupt(self) -> None:
         """Ask those to end that Ctrl-C would end; others wait for their parent's word."""
-        for pid in self._pids():
-            if not ignores_interrupt(pid):
-                send(pid, _signal.SIGTERM)
+        heeding = [pid for pid in self._pids() if not ignores_interrupt(pid)]
+        send(_signal.SIGTERM, heeding)
 
     def end(self, seconds: float) -> None:
         """Have them end, then kill those that are left; leave no zombies."""
         deadline = time.monotonic() + seconds
         asked: set[int] = set()
 
-        def ask() -> bool:
-            for pid in set(self._pids()) - asked:  # also those forked meanwhile
-                asked.add(pid)
-                send(pid, _signal.SIGTERM)
-            return self._gone()
+        def are_gone() -> bool:
+            living = {pid for pid in self._pids() if not has_ended(pid)}
+            if time.monotonic() < deadline:
+                send(_signal.SIGTERM, living - asked)  # also those forked meanwhile
+            else:
+                send(getattr(_signal, "SIGKILL", _signal.SIGTERM), living)
+            asked.update(living)
+            return not living
 
-        def kill() -> bool:
-            for pid in self._pids():
-                send(pid, getattr(_signal, "SIGKILL", _signal.SIGTERM))
-            return self._gone()
-
-        wait_until(ask, deadline) or wait_until(kill, deadline + 1)
-
-    def _gone(self) -> bool:
-        # The zombies of others will not be ours to reap, nor of any harm.
-        return all([reap(pid) or is_zombie(pid) for pid in self._pids()])
+        wait_until(are_gone, deadline + 1)
 
     def are_silent(self) -> bool:
         """Whether there are, for the first time, processes that do not report."""
@@ -1364,20 +1356,17 @@ class Workers:
         return list(filter(in_our_group, self._forked | self._spawned() | unheard))
 
 
-def send(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except OSError:  # it has ended
-        pass
+def send(number: int, pids: "Iterable[int]") -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:  # it has ended
+            pass
 
 
 def ignores_interrupt(pid: int) -> bool:
     fields = stat_of(pid)
     return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
-
-
-def is_zombie(pid: int) -> bool:
-    return stat_of(pid)[:1] == [b"Z"]
 
 
 def in_our_group(pid: int) -> bool:
@@ -1390,12 +1379,9 @@ def in_our_group(pid: int) -> bool:
         return True
 
 
-def is_still(fd: int, status: "os.stat_result | None") -> bool:
-    """Whether the program has not closed a descriptor, and used its number."""
-    try:
-        return status is not None and os.path.samestat(os.fstat(fd), status)
-    except OSError:
-        return False
+def has_ended(pid: int) -> bool:
+    # The zombies of others will not be ours to reap, nor of any harm.
+    return reap(pid) or stat_of(pid)[:1] == [b"Z"]
 
 
 def reap(pid: int) -> bool:
@@ -1403,6 +1389,14 @@ def reap(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except (OSError, AttributeError):  # somebody else's child; Windows
+        return False
+
+
+def is_still(fd: int, status: "os.stat_result | None") -> bool:
+    """Whether the program has not closed a descriptor, and used its number."""
+    try:
+        return status is not None and os.path.samestat(os.fstat(fd), status)
+    except OSError:
         return False
 
 
@@ -1789,7 +1783,7 @@ class Reloader:
     def watch_and_restart(self) -> None:
         block_signals()
         while not self.started:  # a program that has only forked: a worker may start us
-            self.hear(self.workers.told(block=True))
+            self.hear(self.workers.told())
             time.sleep(0.05)
         self.watcher.list_early(self.launch.began())
         while True:
