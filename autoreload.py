@@ -1006,7 +1006,7 @@ def report(text: str) -> None:
     say(text)
 
 
-# --- The stop: Ctrl-C -----------------------------------------------------------------
+# --- The signals: who wants the program to end ----------------------------------------
 
 
 class Interrupts:
@@ -1018,9 +1018,9 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.ours = 0  # how many of the Ctrl-Cs were sent by us, or have been survived
-        self._survived = 0  # how many terminations
         self._before: dict[int, int] = {}  # counts of the handlers since replaced
+        # How many were sent by us, or have been survived.
+        self.excused: dict[int, int] = {_signal.SIGTERM: 0, _signal.SIGINT: 0}
         self._install: Callable[[int, Any], Any] = _signal.signal
         self._look_up: Callable[[int], Any] = _signal.getsignal
 
@@ -1029,31 +1029,30 @@ class Interrupts:
         if self._before or threading.current_thread() is not threading.main_thread():
             return
         import signal
+        from functools import partial
 
         self._install, self._look_up = signal.signal, signal.getsignal
-        self._before = {signal.SIGINT: 0, signal.SIGTERM: 0}
+        self._before = dict.fromkeys(signal.valid_signals(), 0)
         setattr(signal, "signal", self.signal)
         setattr(signal, "getsignal", self.getsignal)
-        # A program that passes our Ctrl-C on to itself, as uvicorn does, adds none.
-        setattr(signal, "raise_signal", self._uncounted(signal.raise_signal))
-        setattr(os, "kill", self._uncounted(os.kill))
-        for number in self._before:
+        setattr(signal, "raise_signal", partial(self._send, signal.raise_signal))
+        setattr(os, "kill", partial(self._send, os.kill))
+        for number in self.excused:
             if callable(self.getsignal(number)):
                 self.signal(number, self.getsignal(number))
 
     def signal(self, signalnum: int, handler: "Any") -> "Any":
         """Install a handler, as signal.signal does, with a counter around it."""
-        import functools
+        from functools import lru_cache
 
         shown, before = self.getsignal(signalnum), self.counted(signalnum)
-        if signalnum == _signal.SIGINT and handler == _signal.SIG_DFL:
-            if self.ours and not self.fatal():  # it would end us, as twistd does
-                handler = _signal.default_int_handler
-        if signalnum in self._before and callable(handler):
-            handler = functools.lru_cache(maxsize=0)(handler)
+        ends_us = (signalnum, handler) == (_signal.SIGINT, _signal.SIG_DFL)
+        if ends_us and self.excused[signalnum] and not self.fatal():  # as twistd does
+            handler = _signal.default_int_handler
+        if callable(handler):
+            handler = lru_cache(maxsize=0)(handler)
         self._install(signalnum, handler)
-        if signalnum in self._before:
-            self._before[signalnum] = before
+        self._before[signalnum] = before
         return shown
 
     def getsignal(self, signalnum: int) -> "Any":
@@ -1061,62 +1060,63 @@ class Interrupts:
         handler = self._look_up(signalnum)
         return handler.__wrapped__ if hasattr(handler, "cache_info") else handler
 
-    def _uncounted(self, send: "Callable[..., None]") -> "Callable[..., None]":
-        def send_(*args: int) -> None:
-            if self.ours and args in ((_signal.SIGINT,), (os.getpid(), _signal.SIGINT)):
-                self.ours += 1
-            send(*args)
-
-        return send_
-
     def counted(self, number: int) -> int:
         """Return how often a signal has arrived."""
         counter = getattr(self._look_up(number), "cache_info", None)
         return self._before.get(number, 0) + (counter().misses if counter else 0)
 
+    def _send(self, send: "Callable[..., None]", *args: int) -> None:
+        """Send a signal for the program: if it passes our Ctrl-C on, that is ours, too."""
+        to_itself = args in ((_signal.SIGINT,), (os.getpid(), _signal.SIGINT))
+        if to_itself and self.excused[_signal.SIGINT]:  # as uvicorn does
+            self.excused[_signal.SIGINT] += 1
+        send(*args)
+
     def forget(self) -> None:
         """Forget those that have arrived: the program has survived them."""
-        self.ours = self.counted(_signal.SIGINT)
-        self._survived = self.counted(_signal.SIGTERM)
+        self.excused = {number: self.counted(number) for number in self.excused}
 
     def fatal(self) -> int:
         """Return the signal by which somebody else wants the program to end, or 0."""
-        if self.counted(_signal.SIGTERM) > self._survived:
-            return int(_signal.SIGTERM)
-        return int(_signal.SIGINT) if self.counted(_signal.SIGINT) > self.ours else 0
+        for number, excused in self.excused.items():
+            if self.counted(number) > excused:
+                return number
+        return 0
 
 
-def interrupt() -> bool:
-    """Deliver SIGINT to the main thread; return whether it does anything with it."""
-    import signal
+# --- The stop: Ctrl-C -----------------------------------------------------------------
 
-    handler = signal.getsignal(signal.SIGINT)
-    if handler in (signal.SIG_IGN, signal.SIG_DFL):
+
+def interrupt(interrupts: Interrupts) -> bool:
+    """Send Ctrl-C to the main thread; return whether it does anything with it."""
+    handler = interrupts.getsignal(_signal.SIGINT)
+    if handler in (_signal.SIG_IGN, _signal.SIG_DFL):
         return False
     debugger: Any = getattr(handler, "__self__", None)
     if hasattr(debugger, "allow_kbdint"):  # pdb after "continue": else it would prompt
         debugger.allow_kbdint = True
-    if hasattr(signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
-        signal.pthread_kill(main_ident(), signal.SIGINT)
+    silence_interrupt()
+    interrupts.excused[_signal.SIGINT] += 1
+    if hasattr(_signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
+        _signal.pthread_kill(main_ident(), _signal.SIGINT)
     else:  # Windows: raised on any thread, it wakes the main one
-        _signal.raise_signal(signal.SIGINT)
+        _signal.raise_signal(_signal.SIGINT)
     return True
 
 
 def silence_interrupt() -> None:
     """Have no thread report the KeyboardInterrupt that a restart causes."""
+    from functools import partial
 
-    def quiet(report: "Callable[..., object]") -> "Callable[..., None]":
-        def report_others(*error: "Any") -> None:
-            kind = getattr(error[0], "exc_type", error[0])
-            if not issubclass(kind, KeyboardInterrupt):
-                report(*error)
+    hooks = (sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")
+    for owner, name in hooks:
+        setattr(owner, name, partial(report_others, getattr(owner, name)))
 
-        return report_others
 
-    for owner in (sys, threading):
-        setattr(owner, "excepthook", quiet(owner.excepthook))
-    setattr(sys, "unraisablehook", quiet(sys.unraisablehook))
+def report_others(report: "Callable[..., object]", *error: "Any") -> None:
+    kind = getattr(error[0], "exc_type", error[0])
+    if not issubclass(kind, KeyboardInterrupt):
+        report(*error)
 
 
 def main_ident() -> int:
@@ -1134,7 +1134,6 @@ def main_frames() -> "Iterator[FrameType]":
 
 
 def is_in(function: str, module: str) -> bool:
-    """Whether the main thread is in a function of a module."""
     return any(
         frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
         for frame in main_frames()
@@ -1149,8 +1148,8 @@ def between_requests() -> bool:
 
 def requests_are_done() -> bool:
     """Whether a server of `socketserver` has no thread any more that answers a request."""
-    targets = [getattr(thread, "_target", None) for thread in threading.enumerate()]
-    return "process_request_thread" not in [getattr(t, "__name__", "") for t in targets]
+    names = [thread.name for thread in threading.enumerate()]
+    return not any("(process_request_thread)" in name for name in names)
 
 
 # --- The end: how the program ends, or stays for its next run -------------------------
@@ -1873,7 +1872,6 @@ class Reloader:
         if ending.interrupts.fatal():  # by hand: the program is ending anyway
             ending.stopping = False
             return False
-        silence_interrupt()
         deadline = time.monotonic() + self.grace
         self.interrupt(deadline)
         self.workers.end(max(0.5, deadline - time.monotonic()))
@@ -1888,8 +1886,7 @@ class Reloader:
         ending = self.ending
         wait_until(between_requests, deadline)
         if not (ending.finishing or ending.leaving):
-            ending.interrupts.ours += 1
-            if not interrupt():
+            if not interrupt(ending.interrupts):
                 return
         self.wake_loop()
         self.workers.interrupt()
