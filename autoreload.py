@@ -904,29 +904,25 @@ def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
     if io_loop is None:
         return background
     names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
-    for name in names:  # of asyncio, Tornado, Twisted and trio
+    for name in *names, "__call__":  # of asyncio, Tornado, Twisted and trio; a function
         if hasattr(io_loop, name):
             return getattr(io_loop, name)  # type: ignore[no-any-return]
-    if callable(io_loop):
-        return io_loop  # type: ignore[no-any-return]
     raise TypeError(
         "io_loop must be an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio"
         f" token, a function that schedules a function, or None, not {io_loop!r}"
     )
 
 
-def block_signals() -> None:
-    """Leave signals to the program's threads: one that waits for them blocks them."""
+def mask_signals(signals: "Iterable[int]") -> None:
     if hasattr(_signal, "pthread_sigmask"):
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, signals)
 
 
 def background(fn: "Callable[[], None]") -> None:
     """Call a function in a thread of its own, since it may hang."""
 
     def call() -> None:
-        if hasattr(_signal, "pthread_sigmask"):  # what it starts shall not inherit ours
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, _reloader.launch.mask)
+        mask_signals(_reloader.launch.mask)  # what it starts shall not inherit ours
         fn()
 
     try:
@@ -1000,9 +996,9 @@ def report(text: str) -> None:
     """Show the exception being handled, then say what happens next."""
     import traceback
 
-    error = sys.exc_info()[1] or Exception()
-    trace = without_machinery(error.__traceback__) or error.__traceback__
-    show("".join(traceback.format_exception(error.with_traceback(trace))))
+    kind, error, trace = sys.exc_info()
+    trace = without_machinery(trace) or trace
+    show("".join(traceback.format_exception(kind, error, trace)))
     say(text)
 
 
@@ -1759,7 +1755,7 @@ class Reloader:
         self.workers.tell("file", path, self.watcher.snapshot.stamps[path])
 
     def report_to_parent(self) -> None:
-        block_signals()
+        mask_signals(_signal.valid_signals())  # leave them to the program's threads
         while True:
             self.watcher.list_modules()
             time.sleep(self.check_time)
@@ -1780,7 +1776,7 @@ class Reloader:
                 self.request()
 
     def watch_and_restart(self) -> None:
-        block_signals()
+        mask_signals(_signal.valid_signals())  # leave them to the program's threads
         while not self.started:  # a program that has only forked: a worker may start us
             self.hear(self.workers.told())
             time.sleep(0.05)
