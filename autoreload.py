@@ -1163,7 +1163,6 @@ class Ending:
         self.finished = False  # the main thread waits for the next run
         self.next: Any = None  # that, if the main thread is to begin it
         self._launch = launch
-        self._pid = os.getpid()
 
     def prepare(self) -> None:
         """Be there when the main thread is at its end, but for threads it waits for."""
@@ -1181,7 +1180,7 @@ class Ending:
         atexit.register(self._finish)  # so late, it is the first of the handlers to run
 
     def _finish(self) -> None:
-        if os.getpid() != self._pid:
+        if _reloader.is_worker:
             return
         self.finishing = True
         if not self.stopping and not self.outcome:
@@ -1196,7 +1195,6 @@ class Ending:
     def _stay(self) -> None:
         """Run the other exit functions; then wait, while the watcher does the rest."""
         import atexit
-        import signal
 
         atexit.unregister(self._finish)
         atexit._run_exitfuncs()
@@ -1204,35 +1202,28 @@ class Ending:
         if self.interrupts.fatal():
             end_as(-self.interrupts.fatal())
         self.interrupts.count()
-        usual: dict[int, Any] = {
-            signal.SIGINT: signal.default_int_handler,
-            signal.SIGTERM: signal.SIG_DFL,
-        }
-        for number, handler in usual.items():
-            if not is_ignored(number):
-                signal.signal(number, handler)
+        usual = {_signal.SIGINT: _signal.default_int_handler}
+        for number in {_signal.SIGINT, _signal.SIGTERM}.difference(
+            self._launch.ignored
+        ):
+            self.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
         self.outcome, self.finished = "", True
         while not self.next:
-            # Not longer: a signal that arrives right before a sleep does not end it.
-            time.sleep(0.05 if _restart is supervise else 0.5)
+            time.sleep(0.1)  # not longer: a signal right before a sleep does not end it
         _restart(*self.next)
 
     def run_exit_functions(self) -> None:
         """Run the exit functions in the stead of a main thread that does not end."""
         import atexit
 
-        done = threading.Event()
-        atexit.unregister(self._finish)
-
         def run() -> None:
             atexit._run_exitfuncs()
             flush()
-            done.set()
 
-        background(run)
-        done.wait(1)
+        atexit.unregister(self._finish)
+        call_hook(run, None, time.monotonic() + 1)
 
 
 def leave_note(launch: Launch, text: str) -> None:

@@ -439,6 +439,17 @@ class EndingTest(ProgramTest):
             ),
         )
 
+    def test_a_signal_that_the_program_ignored_ends_the_loop_once_it_has_ended(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number):
+                program = self.program(
+                    app=f"import signal; signal.signal({int(number)}, signal.SIG_IGN)"
+                )
+                program.wrap("app.py").expect("app.py ended, waiting for a change$")
+                program.fall_asleep()
+                program.process.send_signal(number)
+                self.assertEqual(program.rest(), -number)
+
     def test_a_signal_ends_the_loop_with_its_status(self):
         for handler in ("", "import signal; signal.signal(15, lambda *_: exit(0))"):
             with self.subTest(handler):
