@@ -1324,7 +1324,7 @@ class Workers:
 
     def are_silent(self) -> bool:
         """Whether there are, for the first time, processes that do not report."""
-        self._orphans = {pid for pid in self._orphans if not reap(pid)}
+        self._orphans = {pid for pid in self._orphans if not has_ended(pid)}
         was, self._are_silent = self._are_silent, bool(self._spawned())
         return self._are_silent and not was
 
@@ -1366,16 +1366,11 @@ def in_our_group(pid: int) -> bool:
 
 
 def has_ended(pid: int) -> bool:
-    # The zombies of others will not be ours to reap, nor of any harm.
-    return reap(pid) or stat_of(pid)[:1] == [b"Z"]
-
-
-def reap(pid: int) -> bool:
-    """Take leave of a child that has ended; return whether it had."""
+    """Whether a process has ended; leave no zombie, if it was a child."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except (OSError, AttributeError):  # somebody else's child; Windows
-        return False
+    except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
+        return stat_of(pid)[:1] == [b"Z"]
 
 
 def is_still(fd: int, status: "os.stat_result | None") -> bool:
