@@ -46,6 +46,7 @@ from stat import S_ISSOCK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import json
     from collections.abc import Awaitable
     from collections.abc import Callable
     from collections.abc import Collection
@@ -1265,7 +1266,9 @@ class Workers:
 
     def expect(self) -> None:
         """Prepare for reports, before a fork."""
-        __import__("json")  # half imported by a thread, it would stay so in the fork
+        global json  # half imported by a thread, it would stay so in the fork
+        import json
+
         if not self._is_open(self._reader):
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._reader, False)
@@ -1276,8 +1279,6 @@ class Workers:
 
     def tell(self, *message: object) -> None:
         """Report to the process started by hand."""
-        import json
-
         try:
             if self._is_open(self._writer):
                 os.write(self._writer, json.dumps(message).encode() + b"\n")
@@ -1288,8 +1289,6 @@ class Workers:
         """Yield what was reported since the last call."""
         if not self._is_open(self._reader):
             return
-        import json
-
         try:
             self._rest += os.read(self._reader, 1 << 16)
         except OSError:  # nothing to read; or closed this moment
