@@ -897,6 +897,45 @@ class LoopGuard:
             )
 
 
+# --- The errors: how exceptions are shown ---------------------------------------------
+
+
+def without_machinery(trace: "TracebackType | None") -> "TracebackType | None":
+    """Drop the outer frames of a traceback that are not the program's."""
+    while trace:
+        names = trace.tb_frame.f_globals
+        package = str(names.get("__name__")).partition(".")[0]
+        if names is not globals() and package not in ("importlib", "zipimport"):
+            break
+        trace = trace.tb_next
+    return trace
+
+
+def report(text: str) -> None:
+    """Show the exception being handled, then say what happens next."""
+    import traceback
+
+    kind, error, trace = sys.exc_info()
+    trace = without_machinery(trace) or trace
+    show("".join(traceback.format_exception(kind, error, trace)))
+    say(text)
+
+
+def silence_interrupt() -> None:
+    """Have no thread report the KeyboardInterrupt that a restart causes."""
+    from functools import partial
+
+    hooks = (sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")
+    for owner, name in hooks:
+        setattr(owner, name, partial(report_others, getattr(owner, name)))
+
+
+def report_others(report: "Callable[..., object]", *error: "Any") -> None:
+    kind = getattr(error[0], "exc_type", error[0])
+    if not issubclass(kind, KeyboardInterrupt):
+        report(*error)
+
+
 # --- The hooks: what the program does before a restart --------------------------------
 
 
@@ -980,27 +1019,6 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
 
 def name_of_hook(hook: "Callable[[], object]") -> str:
     return getattr(hook, "__qualname__", repr(hook))
-
-
-def without_machinery(trace: "TracebackType | None") -> "TracebackType | None":
-    """Drop the outer frames of a traceback that are not the program's."""
-    while trace:
-        names = trace.tb_frame.f_globals
-        package = str(names.get("__name__")).partition(".")[0]
-        if names is not globals() and package not in ("importlib", "zipimport"):
-            break
-        trace = trace.tb_next
-    return trace
-
-
-def report(text: str) -> None:
-    """Show the exception being handled, then say what happens next."""
-    import traceback
-
-    kind, error, trace = sys.exc_info()
-    trace = without_machinery(trace) or trace
-    show("".join(traceback.format_exception(kind, error, trace)))
-    say(text)
 
 
 # --- The signals: who wants the program to end ----------------------------------------
@@ -1099,21 +1117,6 @@ def interrupt(interrupts: Interrupts) -> bool:
     else:  # Windows: raised on any thread, it wakes the main one
         _signal.raise_signal(_signal.SIGINT)
     return True
-
-
-def silence_interrupt() -> None:
-    """Have no thread report the KeyboardInterrupt that a restart causes."""
-    from functools import partial
-
-    hooks = (sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")
-    for owner, name in hooks:
-        setattr(owner, name, partial(report_others, getattr(owner, name)))
-
-
-def report_others(report: "Callable[..., object]", *error: "Any") -> None:
-    kind = getattr(error[0], "exc_type", error[0])
-    if not issubclass(kind, KeyboardInterrupt):
-        report(*error)
 
 
 def main_ident() -> int:
@@ -1247,6 +1250,48 @@ def end_as(status: int) -> None:
     os._exit(status if status >= 0 else 128 - status)
 
 
+# --- The processes: asking, ending and reaping others ---------------------------------
+
+
+def send(number: int, pids: "Iterable[int]") -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:  # it has ended
+            pass
+
+
+def ignores_interrupt(pid: int) -> bool:
+    fields = stat_of(pid)
+    return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
+
+
+def in_our_group(pid: int) -> bool:
+    """Whether a process belongs to the job: one that left it, or has ended, does not."""
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except OSError:
+        return False
+    except AttributeError:  # Windows
+        return True
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended; leave no zombie, if it was a child."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
+        return stat_of(pid)[:1] == [b"Z"]
+
+
+def is_still(fd: int, status: "os.stat_result | None") -> bool:
+    """Whether the program has not closed a descriptor, and used its number."""
+    try:
+        return status is not None and os.path.samestat(os.fstat(fd), status)
+    except OSError:
+        return False
+
+
 # --- The workers: what they report, and their end -------------------------------------
 
 
@@ -1339,45 +1384,6 @@ class Workers:
         # A child that has not run yet has not reported, either.
         unheard = {pid for pid in children() if has_only_forked(stat_of(pid))}
         return list(filter(in_our_group, self._forked | self._spawned() | unheard))
-
-
-def send(number: int, pids: "Iterable[int]") -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except OSError:  # it has ended
-            pass
-
-
-def ignores_interrupt(pid: int) -> bool:
-    fields = stat_of(pid)
-    return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
-
-
-def in_our_group(pid: int) -> bool:
-    """Whether a process belongs to the job: one that left it, or has ended, does not."""
-    try:
-        return os.getpgid(pid) == os.getpgrp()
-    except OSError:
-        return False
-    except AttributeError:  # Windows
-        return True
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a process has ended; leave no zombie, if it was a child."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
-        return stat_of(pid)[:1] == [b"Z"]
-
-
-def is_still(fd: int, status: "os.stat_result | None") -> bool:
-    """Whether the program has not closed a descriptor, and used its number."""
-    try:
-        return status is not None and os.path.samestat(os.fstat(fd), status)
-    except OSError:
-        return False
 
 
 # --- The sweep: what exec hands on, put back ------------------------------------------
