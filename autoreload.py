@@ -1222,12 +1222,8 @@ class Ending:
         """Run the exit functions in the stead of a main thread that does not end."""
         import atexit
 
-        def run() -> None:
-            atexit._run_exitfuncs()
-            flush()
-
         atexit.unregister(self._finish)
-        call_hook(run, None, time.monotonic() + 1)
+        call_hook(atexit._run_exitfuncs, None, time.monotonic() + 1)
 
 
 def leave_note(launch: Launch, text: str) -> None:
