@@ -127,7 +127,7 @@ def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
     """
     if not callable(fn):
         raise TypeError(f"a reload hook must be callable, not {fn!r}")
-    _reloader.hooks.append(fn)
+    _reloader.stop.hooks.append(fn)
     return fn
 
 
@@ -373,7 +373,7 @@ class Launch:
         return ""
 
 
-# --- The watch list: which files matter -----------------------------------------------
+# --- The files: what a program consists of --------------------------------------------
 
 # What a directory watch leaves out, besides virtual environments.
 SKIPPED = (
@@ -460,6 +460,9 @@ def outermost(folders: "Iterable[str]") -> "list[str]":
         if not any(folder.startswith(os.path.join(outer, "")) for outer in found):
             found.append(folder)
     return found
+
+
+# --- The watch list: which files matter -----------------------------------------------
 
 
 class WatchList:
@@ -839,14 +842,13 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
                 pass
 
 
+# --- The loop guard: a program that rewrites its own files ----------------------------
+
+
 def checksum_of(path: str) -> int:
     import zlib
 
-    try:
-        with open(path, "rb") as file:
-            return zlib.crc32(file.read())
-    except OSError:
-        return 0
+    return zlib.crc32(read(path))
 
 
 class LoopGuard:
@@ -1099,59 +1101,6 @@ class Interrupts:
         return 0
 
 
-# --- The stop: Ctrl-C -----------------------------------------------------------------
-
-
-def interrupt(interrupts: Interrupts) -> bool:
-    """Send Ctrl-C to the main thread; return whether it does anything with it."""
-    handler = interrupts.getsignal(_signal.SIGINT)
-    if handler in (_signal.SIG_IGN, _signal.SIG_DFL):
-        return False
-    debugger: Any = getattr(handler, "__self__", None)
-    if hasattr(debugger, "allow_kbdint"):  # pdb after "continue": else it would prompt
-        debugger.allow_kbdint = True
-    silence_interrupt()
-    interrupts.excused[_signal.SIGINT] += 1
-    if hasattr(_signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
-        _signal.pthread_kill(main_ident(), _signal.SIGINT)
-    else:  # Windows: raised on any thread, it wakes the main one
-        _signal.raise_signal(_signal.SIGINT)
-    return True
-
-
-def main_ident() -> int:
-    """Return the main thread's identifier; gevent puts that of a greenlet in its place."""
-    ident, idents = threading.main_thread().ident or 0, list(sys._current_frames())
-    return ident if ident in idents else idents[-1]
-
-
-def main_frames() -> "Iterator[FrameType]":
-    """Yield what the main thread is doing, innermost first."""
-    frame = sys._current_frames().get(main_ident())
-    while frame:
-        yield frame
-        frame = frame.f_back
-
-
-def is_in(function: str, module: str) -> bool:
-    return any(
-        frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
-        for frame in main_frames()
-    )
-
-
-def between_requests() -> bool:
-    """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
-    in_request = is_in("_handle_request_noblock", "socketserver")
-    return not in_request or is_in("accept", "socket")
-
-
-def requests_are_done() -> bool:
-    """Whether a server of `socketserver` has no thread any more that answers a request."""
-    names = [thread.name for thread in threading.enumerate()]
-    return not any("(process_request_thread)" in name for name in names)
-
-
 # --- The end: how the program ends, or stays for its next run -------------------------
 
 
@@ -1382,74 +1331,6 @@ class Workers:
         return list(filter(in_our_group, self._forked | self._spawned() | unheard))
 
 
-# --- The sweep: what exec hands on, put back ------------------------------------------
-
-
-def flush(files: "Iterable[Any]" = ()) -> None:
-    for file in [sys.stdout, sys.stderr, *files]:
-        try:
-            file.flush()
-        except Exception:  # it may be closed, replaced or None
-            pass
-
-
-def flush_all() -> None:
-    """Flush all open files, as Python does at its end; call it only right before ours.
-
-    gc.get_objects() disturbs other threads: a tuple it has seen cannot be resized.
-    """
-    import gc
-    import io
-
-    def kinds(kind: type) -> "set[type]":
-        return {kind}.union(*map(kinds, kind.__subclasses__()))
-
-    text, binary = kinds(io.TextIOWrapper), kinds(io.BufferedWriter)
-    files = text | binary | kinds(io.BufferedRandom)
-    flush(thing for thing in gc.get_objects() if type(thing) in files)
-
-
-def sweep(launch: Launch, sockets: "Collection[int]") -> None:
-    """Put back what exec hands on; the next run sees to the signals itself."""
-    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
-        _signal.setitimer(timer, 0)
-    os.umask(launch.umask)
-    for fd, saved in launch.kept.items():
-        if is_still(saved, launch.descriptors[fd]):
-            os.dup2(saved, fd)
-    restore_terminal(launch)
-    for fd in {*open_descriptors(), *sockets}:
-        is_the_launch_s = is_still(fd, launch.descriptors.get(fd))
-        try:
-            os.set_inheritable(fd, is_the_launch_s or fd in sockets)
-        except OSError:  # a thread of the program's has closed it this moment
-            pass
-    drop_pending(launch)
-
-
-def drop_pending(launch: Launch) -> None:
-    """Drop signals that wait blocked: exec hands them on, and unblocked they kill."""
-    if hasattr(_signal, "sigtimedwait"):
-        ends = {_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, *launch.mask}
-        while pending := _signal.sigpending() - ends:
-            if not _signal.sigtimedwait(pending, 0):
-                break
-
-
-def restore_terminal(launch: Launch) -> None:
-    if not launch.terminal:
-        return
-    import termios
-
-    fd, settings = launch.terminal
-    try:
-        if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
-            termios.tcsetattr(fd, termios.TCSANOW, settings)
-            termios.tcflush(fd, termios.TCIFLUSH)  # as Ctrl-C drops a half-typed line
-    except (OSError, termios.error):  # not our terminal, or gone
-        pass
-
-
 # --- The sockets: a port that never refuses -------------------------------------------
 
 
@@ -1525,6 +1406,188 @@ def open_socket(address: "str | tuple[str, int]") -> "socket":
         if is_socket(address) and probe.connect_ex(address):  # left behind
             os.unlink(address)
     return socket.create_server(address, family=unix, backlog=socket.SOMAXCONN)
+
+
+# --- The stop: Ctrl-C -----------------------------------------------------------------
+
+
+def interrupt(interrupts: Interrupts) -> bool:
+    """Send Ctrl-C to the main thread; return whether it does anything with it."""
+    handler = interrupts.getsignal(_signal.SIGINT)
+    if handler in (_signal.SIG_IGN, _signal.SIG_DFL):
+        return False
+    debugger: Any = getattr(handler, "__self__", None)
+    if hasattr(debugger, "allow_kbdint"):  # pdb after "continue": else it would prompt
+        debugger.allow_kbdint = True
+    silence_interrupt()
+    interrupts.excused[_signal.SIGINT] += 1
+    if hasattr(_signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
+        _signal.pthread_kill(main_ident(), _signal.SIGINT)
+    else:  # Windows: raised on any thread, it wakes the main one
+        _signal.raise_signal(_signal.SIGINT)
+    return True
+
+
+def main_ident() -> int:
+    """Return the main thread's identifier; gevent puts that of a greenlet in its place."""
+    ident, idents = threading.main_thread().ident or 0, list(sys._current_frames())
+    return ident if ident in idents else idents[-1]
+
+
+def main_frames() -> "Iterator[FrameType]":
+    """Yield what the main thread is doing, innermost first."""
+    frame = sys._current_frames().get(main_ident())
+    while frame:
+        yield frame
+        frame = frame.f_back
+
+
+def is_in(function: str, module: str) -> bool:
+    return any(
+        frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
+        for frame in main_frames()
+    )
+
+
+def between_requests() -> bool:
+    """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
+    in_request = is_in("_handle_request_noblock", "socketserver")
+    return not in_request or is_in("accept", "socket")
+
+
+def requests_are_done() -> bool:
+    """Whether a server of `socketserver` has no thread any more that answers a request."""
+    names = [thread.name for thread in threading.enumerate()]
+    return not any("(process_request_thread)" in name for name in names)
+
+
+class Stop:
+    """Ends the program: hooks, Ctrl-C, workers, each within the grace period."""
+
+    def __init__(self, ending: Ending, workers: Workers, sockets: Sockets) -> None:
+        self.hooks: list[Callable[[], object]] = []
+        self.io_loop: Any = None  # on whose thread they run
+        self.grace = 2.0  # in seconds
+        self._ending = ending
+        self._workers = workers
+        self._sockets = sockets
+
+    def end_program(self, position: "Callable[[], str]") -> bool:
+        """Have the program end; return whether it is to be run again.
+
+        `position` tells where the main thread is.
+        """
+        ending = self._ending
+        ending.stopping = True
+        ending.interrupts.forget()
+        if sys.platform == "linux" and not ending.finished:
+            self._sockets.pause()  # elsewhere a socket may have no identity
+        self._call_hooks()
+        if ending.interrupts.fatal():  # by hand: the program is ending anyway
+            ending.stopping = False
+            return False
+        deadline = time.monotonic() + self.grace
+        wait_until(between_requests, deadline)
+        if ending.finishing or ending.leaving or interrupt(ending.interrupts):
+            self._await_end(deadline, position)
+        self._workers.end(max(0.5, deadline - time.monotonic()))
+        if not ending.finishing:
+            ending.run_exit_functions()
+        if ending.interrupts.fatal():  # by hand, and the main thread did not heed it
+            end_as(-ending.interrupts.fatal())
+        return True
+
+    def _call_hooks(self) -> None:
+        deadline = time.monotonic() + self.grace
+        loop = None if self._ending.finished else self.io_loop
+        for hook in self.hooks:
+            if not call_hook(hook, loop, deadline):
+                late = f"is not done after {self.grace:g} s, restarting all the same"
+                say(f"hook {name_of_hook(hook)} {late}")
+
+    def _await_end(self, deadline: float, position: "Callable[[], str]") -> None:
+        self._wake_loop()
+        self._workers.interrupt()
+        if not wait_until(lambda: self._ending.finished, deadline):
+            late = f"after {self.grace:g} s, restarting anyway"
+            say(f"main thread is at {position()} {late}")
+        wait_until(requests_are_done, deadline)
+
+    def _wake_loop(self) -> None:
+        """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
+        if self.io_loop and not self._ending.finished:
+            try:
+                scheduler(self.io_loop)(lambda: None)
+            except Exception:  # closed meanwhile
+                pass
+
+
+# --- The sweep: what exec hands on, put back ------------------------------------------
+
+
+def flush(files: "Iterable[Any]" = ()) -> None:
+    for file in [sys.stdout, sys.stderr, *files]:
+        try:
+            file.flush()
+        except Exception:  # it may be closed, replaced or None
+            pass
+
+
+def flush_all() -> None:
+    """Flush all open files, as Python does at its end; call it only right before ours.
+
+    gc.get_objects() disturbs other threads: a tuple it has seen cannot be resized.
+    """
+    import gc
+    import io
+
+    def kinds(kind: type) -> "set[type]":
+        return {kind}.union(*map(kinds, kind.__subclasses__()))
+
+    text, binary = kinds(io.TextIOWrapper), kinds(io.BufferedWriter)
+    files = text | binary | kinds(io.BufferedRandom)
+    flush(thing for thing in gc.get_objects() if type(thing) in files)
+
+
+def sweep(launch: Launch, sockets: "Collection[int]") -> None:
+    """Put back what exec hands on; the next run sees to the signals itself."""
+    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
+        _signal.setitimer(timer, 0)
+    os.umask(launch.umask)
+    for fd, saved in launch.kept.items():
+        if is_still(saved, launch.descriptors[fd]):
+            os.dup2(saved, fd)
+    restore_terminal(launch)
+    for fd in {*open_descriptors(), *sockets}:
+        is_the_launch_s = is_still(fd, launch.descriptors.get(fd))
+        try:
+            os.set_inheritable(fd, is_the_launch_s or fd in sockets)
+        except OSError:  # a thread of the program's has closed it this moment
+            pass
+    drop_pending(launch)
+
+
+def drop_pending(launch: Launch) -> None:
+    """Drop signals that wait blocked: exec hands them on, and unblocked they kill."""
+    if hasattr(_signal, "sigtimedwait"):
+        ends = {_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, *launch.mask}
+        while pending := _signal.sigpending() - ends:
+            if not _signal.sigtimedwait(pending, 0):
+                break
+
+
+def restore_terminal(launch: Launch) -> None:
+    if not launch.terminal:
+        return
+    import termios
+
+    fd, settings = launch.terminal
+    try:
+        if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
+            termios.tcsetattr(fd, termios.TCSANOW, settings)
+            termios.tcflush(fd, termios.TCIFLUSH)  # as Ctrl-C drops a half-typed line
+    except (OSError, termios.error):  # not our terminal, or gone
+        pass
 
 
 # --- The restart: arrow-up, Enter -----------------------------------------------------
@@ -1617,10 +1680,9 @@ class Reloader:
         self.watcher.changed_before = state.get("changed", [])
         self.workers = Workers(children() if state else [])
         self.ending = Ending(self.launch)
-        self.hooks: list[Callable[[], object]] = []
-        self.io_loop: Any = None
-        self.check_time, self.grace = 0.5, 2.0  # in seconds
-        self.configured: set[str] = set()  # which of them somebody has set
+        self.stop = Stop(self.ending, self.workers, self.sockets)
+        self.check_time = 0.5  # in seconds
+        self.configured: set[str] = set()  # what somebody has set
         self.thread: threading.Thread | None = None
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.complaints: set[str] = set()
@@ -1658,16 +1720,19 @@ class Reloader:
         if self.is_active():
             if io_loop is None and "asyncio" in sys.modules:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
-            self.io_loop = self.io_loop or io_loop
-            self.configure(check_time=check_time / 1000, grace=grace)
+            self.stop.io_loop = self.stop.io_loop or io_loop
+            self.configure(check_time / 1000, grace)
             self.begin()
 
-    def configure(self, **seconds: "float | None") -> None:
-        """Set what nobody has set before: the command line's word is the first."""
-        for name, value in seconds.items():
+    def configure(self, check_time: "float | None", grace: "float | None") -> None:
+        """Set, in seconds, what nobody has set: the command line's word is the first."""
+        for owner, name, value in (
+            (self, "check_time", check_time),
+            (self.stop, "grace", grace),
+        ):
             if value is not None and name not in self.configured:
                 self.configured.add(name)
-                setattr(self, name, value)
+                setattr(owner, name, value)
 
     def begin(self) -> None:
         """Begin to watch."""
@@ -1676,7 +1741,7 @@ class Reloader:
             return
         self.started = True
         if self.is_worker or self.thread:  # one begun by a fork waits for word
-            self.workers.tell("start", self.check_time, self.grace)
+            self.workers.tell("start", self.check_time, self.stop.grace)
         if not self.is_worker:
             if not self.commanded:
                 self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
@@ -1757,7 +1822,7 @@ class Reloader:
             elif kind == "watch":
                 self.watch(*values)
             elif kind == "start":
-                self.configure(check_time=values[0], grace=values[1])
+                self.configure(*values)
                 self.begin()
             elif kind == "restart":
                 self.request()
@@ -1803,7 +1868,7 @@ class Reloader:
         while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
         if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
-            time.sleep(self.grace)
+            time.sleep(self.stop.grace)
         seen, stale_since = time.monotonic(), time.time_ns() - 2 * 10**9
         requested, self.requested = self.requested, False
         if changed:
@@ -1818,7 +1883,7 @@ class Reloader:
             name = self.launch.name_of(path)
             return say(f"{name} does not compile, the old code runs on")
         say(f"{cause}, restarting")
-        if self.stop():
+        if self.stop.end_program(self.position):
             drop_bytecode({*self.pending, *self.watcher.saved_since(stale_since)})
             self.restart()
         # It is ending by hand; if it survives, this is a change still.
@@ -1830,7 +1895,7 @@ class Reloader:
         more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
         return f"{self.launch.name_of(first)} changed{more}"
 
-    def main_position(self) -> str:
+    def position(self) -> str:
         """Return where the main thread is, in the program's own code if it is there."""
         frames = [f for f in main_frames() if f.f_globals is not globals()]
         has_installed = self.watcher.watch_list.has_installed
@@ -1838,53 +1903,6 @@ class Reloader:
         for frame in own or frames:
             return f"{self.launch.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
         return "its end"
-
-    def stop(self) -> bool:
-        """Have the program end; return whether it is to be run again."""
-        ending = self.ending
-        ending.stopping = True
-        ending.interrupts.forget()
-        if sys.platform == "linux" and not ending.finished:
-            self.sockets.pause()  # elsewhere a socket may have no identity
-        deadline = time.monotonic() + self.grace
-        for hook in self.hooks:
-            loop = None if ending.finished else self.io_loop
-            if not call_hook(hook, loop, deadline):
-                late = f"is not done after {self.grace:g} s, restarting all the same"
-                say(f"hook {name_of_hook(hook)} {late}")
-        if ending.interrupts.fatal():  # by hand: the program is ending anyway
-            ending.stopping = False
-            return False
-        deadline = time.monotonic() + self.grace
-        self.interrupt(deadline)
-        self.workers.end(max(0.5, deadline - time.monotonic()))
-        if not ending.finishing:
-            ending.run_exit_functions()
-        if ending.interrupts.fatal():  # by hand, and the main thread did not heed it
-            end_as(-ending.interrupts.fatal())
-        return True
-
-    def interrupt(self, deadline: float) -> None:
-        """Send Ctrl-C, and wait for what the program does on it."""
-        ending = self.ending
-        wait_until(between_requests, deadline)
-        if not (ending.finishing or ending.leaving):
-            if not interrupt(ending.interrupts):
-                return
-        self.wake_loop()
-        self.workers.interrupt()
-        if not wait_until(lambda: ending.finished, deadline):
-            where = self.main_position()
-            say(f"main thread is at {where} after {self.grace:g} s, restarting anyway")
-        wait_until(requests_are_done, deadline)
-
-    def wake_loop(self) -> None:
-        """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-        if self.io_loop and not self.ending.finished:
-            try:
-                scheduler(self.io_loop)(lambda: None)
-            except Exception:  # closed meanwhile
-                pass
 
     def restart(self) -> None:
         """Run the program again, now that it has ended."""
@@ -2117,7 +2135,7 @@ def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
     for path in options.watch:
         reloader.watch(os.path.abspath(path))
     check_time = options.check_time and options.check_time / 1000
-    reloader.configure(check_time=check_time, grace=options.grace)
+    reloader.configure(check_time, options.grace)
     in_child = "notes" in reloader.launch.state
     if (options.supervise or _restart is supervise) and not in_child:
         supervise(*reloader.next_run(0))
