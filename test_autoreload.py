@@ -8,11 +8,13 @@ programs run in real processes, and nothing is simulated.
 import concurrent.futures
 import contextlib
 import functools
+import glob
 import http.client
 import importlib.util
 import itertools
 import json
 import os
+import pathlib
 import py_compile
 import random
 import re
@@ -3112,15 +3114,6 @@ AIOHTTP = """
     app.router.add_get("/", index)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
 """
-DJANGO = """
-    import sys
-    from django.conf import settings
-    settings.configure(
-        DEBUG=True, ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x")
-    if __name__ == "__main__":
-        from django.core.management import execute_from_command_line
-        execute_from_command_line(sys.argv)
-"""
 DJANGO_URLS = """
     import helper
     from django.http import HttpResponse
@@ -3274,6 +3267,24 @@ TYPER = """
     if __name__ == "__main__":
         typer.run(main)
 """
+TKINTER = """
+    import helper, signal, tkinter
+    root = tkinter.Tk()
+    tkinter.Label(root, text=str(helper.VALUE)).pack()
+    signal.signal(signal.SIGINT, lambda *_: root.quit())
+    def tick():  # mainloop() sees a signal only when something happens
+        root.after(100, tick)
+    tick()
+    root.update()
+    print("shows", helper.VALUE, flush=True)
+    root.mainloop()
+    print("closes", flush=True)
+"""
+HANG = """
+    import time
+    print("waits", flush=True)
+    time.sleep(60)
+"""
 TEST = """
     import helper, unittest
     class Test(unittest.TestCase):
@@ -3282,6 +3293,12 @@ TEST = """
 """
 GUNICORN = "-m gunicorn -b 127.0.0.1:PORT wsgi:app"
 HYPERCORN = "-m hypercorn -b 127.0.0.1:PORT app:app"
+UVICORN_RUN = """
+    if __name__ == "__main__":
+        import autoreload, sys, uvicorn
+        autoreload.start(grace=10)
+        uvicorn.run(app, port=int(sys.argv[1]))
+"""
 UVICORN = "-m uvicorn --port PORT app:app"
 WAITRESS = "-m waitress --listen 127.0.0.1:PORT wsgi:app"
 FLASK_RUN = "-m flask --app app run --debug --no-reload --port PORT"
@@ -3292,13 +3309,16 @@ TWISTD_RUN = os.path.join(os.path.dirname(sys.executable), "twistd") + " -noy ap
 class FrameworksTest(ProgramTest):
     """Real servers and tools, where they are installed."""
 
+    def require(self, packages):
+        for name in packages.split():
+            if not importlib.util.find_spec(name):
+                self.skipTest(f"not installed: {name}")
+
     def served(
         self, packages, command, *, wrap=True, options=("--grace", "10"), **files
     ):
         """Start a server, usually under the wrapper; return it and its port."""
-        for name in packages.split():
-            if not importlib.util.find_spec(name):
-                self.skipTest(f"not installed: {name}")
+        self.require(packages)
         program, port = self.program(**{"helper": "VALUE = 1", **files}), free_port()
         if "app.tac" in command:
             os.rename(program.path("app.py"), program.path("app.tac"))
@@ -3349,63 +3369,106 @@ class FrameworksTest(ProgramTest):
             get(port, timeout=1)
         return program
 
-    def test_servers(self):
-        up, several = ["is up"], ["is up"] * 2
-        self.each(
-            lambda packages, command, options: self.lives(packages, command, **options),
-            (
-                ("flask", FLASK_RUN, {"app": FLASK}),
-                ("flask", "app.py PORT", {"app": FLASK + APP_RUN}),
-                (
-                    "django",
-                    "manage.py runserver --noreload PORT",
-                    {"manage": DJANGO, "urls": DJANGO_URLS},
-                ),
-                ("fastapi uvicorn", UVICORN, {"app": FASTAPI}),
-                # It starts dying workers again and again, as by hand.
-                (
-                    "fastapi uvicorn",
-                    UVICORN + " --workers 2",
-                    {"app": FASTAPI, "respawns": True, "up": ["startup complete"] * 2},
-                ),
-                ("starlette hypercorn", HYPERCORN, {"app": STARLETTE}),
-                ("starlette hypercorn", HYPERCORN + " -w 0", {"app": STARLETTE}),
-                ("aiohttp", "app.py PORT", {"app": AIOHTTP}),
-                ("tornado", "app.py PORT", {"app": TORNADO}),
-                ("tornado", "app.py PORT", {"app": TORNADO_MULTI}),
-                ("tornado", "app.py PORT", {"app": TORNADO_MULTI, "wrap": False}),
-                ("bottle", "app.py PORT", {"app": BOTTLE}),
-                ("cherrypy", "app.py PORT", {"app": CHERRYPY, "up": up}),
-                ("gunicorn", GUNICORN + " -w 2", {"wsgi": WSGI, "up": several}),
-                ("gunicorn", GUNICORN + " --preload", {"wsgi": WSGI, "up": up}),
-                ("gunicorn", GUNICORN + " -k gthread", {"wsgi": WSGI, "up": up}),
-                ("gevent gunicorn", GUNICORN + " -k gevent", {"wsgi": WSGI}),
-                ("gevent", "app.py PORT", {"app": GEVENT, "wsgi": WSGI}),
-                ("waitress", WAITRESS, {"wsgi": WSGI}),
-                (
-                    "twisted",
-                    TWISTD_RUN,
-                    {"app": TWISTD, "options": ["--watch", "app.tac"]},
-                ),
-            ),
+    def each_lives(self, packages, *rows):
+        """Let servers of the same packages live: their commands, and other options."""
+
+        def story(command, options):
+            self.lives(packages, command, **options)
+
+        self.require(packages)
+        self.each(story, rows)
+
+    def test_flask(self):
+        self.each_lives(
+            "flask",
+            (FLASK_RUN, {"app": FLASK}),
+            ("app.py PORT", {"app": FLASK + APP_RUN}),
         )
 
-    def test_hooks_run_on_the_loops_of_servers(self):
-        def story(package, app, options):
-            files = {"app": code(HOOK, app), **options}
-            program = self.lives(package, "app.py PORT", **files)
-            self.assertIn("hook on MainThread", program.output)
+    def test_django(self):
+        self.require("django")
+        made = self.program().run("-m", "django", "startproject", "mysite", ".")
+        self.assertEqual(made.rest(), 0, made.output)
+        paths = [made.path("manage.py"), *glob.glob(made.path("mysite", "*.py"))]
+        texts = [pathlib.Path(path).read_text() for path in paths]
+        names = [os.path.relpath(path, made.directory)[: -len(".py")] for path in paths]
+        files = {**dict(zip(names, texts)), "mysite/urls": DJANGO_URLS}
+        self.lives("django", "manage.py runserver --noreload PORT", **files)
 
+    def test_fastapi_on_uvicorn(self):
+        several = {"respawns": True, "up": ["startup complete"] * 2}
+        self.each_lives(
+            "fastapi uvicorn",
+            (UVICORN, {"app": FASTAPI}),
+            # It starts dying workers again and again, as by hand.
+            (UVICORN + " --workers 2", {"app": FASTAPI, **several}),
+            # By itself, uvicorn.run() returns after Ctrl-C, and the status is 0.
+            ("app.py PORT", {"app": code(FASTAPI, UVICORN_RUN), "wrap": False, "own": 0}),
+        )
+
+    def test_starlette_on_hypercorn(self):
+        self.each_lives(
+            "starlette hypercorn",
+            (HYPERCORN, {"app": STARLETTE}),
+            (HYPERCORN + " -w 0", {"app": STARLETTE}),
+        )
+
+    def test_aiohttp(self):
+        self.lives("aiohttp", "app.py PORT", app=AIOHTTP)
+
+    def test_tornado(self):
+        self.lives("tornado", "app.py PORT", app=TORNADO)
+
+    def test_tornado_in_several_processes(self):
+        self.each_lives(
+            "tornado",
+            ("app.py PORT", {"app": TORNADO_MULTI}),
+            ("app.py PORT", {"app": TORNADO_MULTI, "wrap": False}),
+        )
+
+    def test_bottle(self):
+        self.lives("bottle", "app.py PORT", app=BOTTLE)
+
+    def test_cherrypy(self):
+        self.lives("cherrypy", "app.py PORT", app=CHERRYPY, up=["is up"])
+
+    def test_gunicorn(self):
+        self.each_lives(
+            "gunicorn",
+            (GUNICORN + " -w 2", {"wsgi": WSGI, "up": ["is up"] * 2}),
+            (GUNICORN + " --preload", {"wsgi": WSGI, "up": ["is up"]}),
+            (GUNICORN + " -k gthread", {"wsgi": WSGI, "up": ["is up"]}),
+        )
+
+    def test_gevent(self):
+        self.lives("gevent", "app.py PORT", app=GEVENT, wsgi=WSGI)
+
+    def test_gevent_under_gunicorn(self):
+        self.lives("gevent gunicorn", GUNICORN + " -k gevent", wsgi=WSGI)
+
+    def test_waitress(self):
+        self.lives("waitress", WAITRESS, wsgi=WSGI)
+
+    def test_twistd(self):
+        self.lives("twisted", TWISTD_RUN, app=TWISTD, options=["--watch", "app.tac"])
+
+    def lives_with_a_hook(self, package, app, **options):
+        program = self.lives(package, "app.py PORT", app=code(HOOK, app), **options)
+        self.assertIn("hook on MainThread", program.output)
+
+    def test_twisted(self):
+        self.require("twisted")
         # By itself, reactor.run() returns after Ctrl-C, and the status is 0.
         self.each(
-            story,
-            (
-                ("twisted", TWISTED, {}),
-                ("twisted", TWISTED, {"wrap": False, "own": 0}),
-                ("trio", TRIO, {"wrap": False}),
-                ("uvloop", UVLOOP, {"wrap": False}),
-            ),
+            lambda options: self.lives_with_a_hook("twisted", TWISTED, **options),
+            [[{}], [{"wrap": False, "own": 0}]],
         )
+
+    def test_trio(self):
+        self.lives_with_a_hook("trio", TRIO, wrap=False)
+
+    def test_uvloop(self):
+        self.lives_with_a_hook("uvloop", UVLOOP, wrap=False)
 
     def test_celery(self):
         def story(pool):
@@ -3422,44 +3485,88 @@ class FrameworksTest(ProgramTest):
             program.expect("task 3")
             self.assertEqual(program.stop(), 130, program.output)
 
+        self.require("celery")
         self.each(story, [["solo"], ["prefork"], ["threads"]])
 
-    def test_command_lines(self):
-        def story(package, app):
-            program, _ = self.served(package, "app.py --name you", app=app)
-            program.expect("hello you 1")
-            program.expect("autoreload: app.py ended, waiting for a change$")
-            program.write("helper.py", "VALUE = 2")  # which does not end
-            program.expect("hello you 2")
-            program.write("helper.py", "VALUE =")
-            program.expect("does not compile, the old code runs on")
-            program.write("helper.py", "1 / 0")
-            program.expect("ZeroDivisionError")
-            program.expect("autoreload: app.py failed, waiting for a change$")
-            program.write("helper.py", "VALUE = 2")
-            program.expect("hello you 2")
-            self.assertEqual(program.stop(), 130, program.output)
+    def answers_to_commands(self, package, app):
+        """Edit, break and mend what a command imports, then stop it."""
+        program, _ = self.served(package, "app.py --name you", app=app)
+        program.expect("hello you 1")
+        program.expect("autoreload: app.py ended, waiting for a change$")
+        program.write("helper.py", "VALUE = 2")  # which does not end
+        program.expect("hello you 2")
+        program.write("helper.py", "VALUE =")
+        program.expect("does not compile, the old code runs on")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError")
+        program.expect("autoreload: app.py failed, waiting for a change$")
+        program.write("helper.py", "VALUE = 2")
+        program.expect("hello you 2")
+        self.assertEqual(program.stop(), 130, program.output)
 
-        self.each(story, [("click", CLICK), ("typer", TYPER)])
+    def test_click(self):
+        self.answers_to_commands("click", CLICK)
 
-    def test_runners_of_tests(self):
-        def story(runner):
-            program, _ = self.served(
-                runner, f"-m {runner}", options=["--until-success"], test_it=TEST
-            )
-            program.expect("2 != 1")
-            program.expect("autoreload: .* exited with status 1, waiting for a change$")
-            program.write("helper.py", "VALUE =")
-            program.expect("does not compile|SyntaxError")
-            program.write("helper.py", "1 / 0")
-            program.expect("ZeroDivisionError", "waiting for a change$")
-            program.write("helper.py", "VALUE = 2")
-            self.assertEqual(program.rest(), 0, program.output)
+    def test_typer(self):
+        self.answers_to_commands("typer", TYPER)
 
-        self.each(story, [["unittest"], ["pytest"]])
-        program, _ = self.served("unittest", "-m unittest", test_it=TEST)
+    def runs_tests(self, runner, command):
+        """Have tests fail, break, hang, and pass; stop them while they wait, and run."""
+        files = {"options": ["--until-success"], "test_it": TEST}
+        program, _ = self.served(runner, command, **files)
+        program.expect("2 != 1")
+        program.expect("autoreload: .* exited with status 1, waiting for a change$")
+        program.write("helper.py", "VALUE =")
+        program.expect("does not compile|SyntaxError")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError", "waiting for a change$")
+        program.write("helper.py", "VALUE = 2")
+        self.assertEqual(program.rest(), 0, program.output)
+        program, _ = self.served(runner, command, **files)
         program.expect("waiting for a change$")
         self.assertEqual(program.stop(), 130)
+        program, _ = self.served(runner, command, **files)
+        program.expect("waiting for a change$")
+        program.write("helper.py", HANG)
+        program.expect("waits")
+        self.assertEqual(program.stop(), 130, program.output)
+
+    def test_unittest(self):
+        self.runs_tests("unittest", "-m unittest")
+
+    def test_pytest(self):
+        self.runs_tests("pytest", "-m pytest -s")
+
+    def test_tkinter(self):
+        self.require("tkinter _tkinter")
+        display = os.environ.get("DISPLAY") or self.framebuffer()
+        program = self.program(app=TKINTER, helper="VALUE = 1")
+        environment = clean_environment(DISPLAY=display, PYTHONUNBUFFERED="1")
+        program.wrap("--grace", "10", "app.py", env=environment).expect("shows 1")
+        program.write("helper.py", "VALUE = 2")
+        program.expect("autoreload: helper.py changed, restarting$", "closes", "shows 2")
+        program.write("helper.py", "VALUE =")
+        program.expect("does not compile, the old code runs on")
+        program.write("helper.py", "1 / 0")
+        program.expect("closes", "ZeroDivisionError", "waiting for a change$")
+        program.write("helper.py", "VALUE = 3")
+        program.expect("shows 3")
+        self.assertEqual(program.stop(), 130, program.output)
+        self.assertNotIn("restarting anyway", program.output)
+
+    def framebuffer(self):
+        """Start an X server that shows nothing, and return its display."""
+        if not shutil.which("Xvfb"):
+            self.skipTest("neither a display nor Xvfb")
+        words = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp"]
+        server = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        number = server.stdout.readline().strip()
+        return f":{number}" if number else self.skipTest("Xvfb does not start")
 
     TWICE = "import autoreload; autoreload.start(); autoreload.start(); print(6 * 7)"
 
