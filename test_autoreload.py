@@ -3061,6 +3061,153 @@ class WindowsChoiceTest(SuperviseTest):
         self.assertEqual(program.rest(), 0)
 
 
+class VendoredTest(ProgramTest):
+    """Copies of the file: in packages, renamed, in zips, and beside other copies."""
+
+    PACKAGES = {"pkg/__init__": "", "pkg/_vendor/__init__": ""}
+
+    def lives(self, program, words):
+        """Edit, break and mend a program, then stop it; return what it has said."""
+        program.run(*words).expect("up 1")
+        program.write("helper.py", "VALUE = 2")
+        program.expect("autoreload: helper.py changed, restarting$", "up 2")
+        program.write("helper.py", "VALUE =")
+        program.expect("autoreload: helper.py does not compile, the old code runs on$")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError: ", "app.py failed, waiting for a change$")
+        program.write("helper.py", "VALUE = 3")
+        program.expect("up 3")
+        self.assertEqual(program.stop(), 130, program.output)
+        return program.output
+
+    def copied(self, copy, line=""):
+        """Return a program that begins with a line, and has the file only there."""
+        text = app(line + "\nimport helper", "helper.VALUE")
+        program = self.program(app=text, helper="VALUE = 1", **self.PACKAGES)
+        os.rename(program.path(NAME + ".py"), program.path(copy))
+        shutil.rmtree(program.path("__pycache__"))
+        return program
+
+    def test_a_copy_works_in_a_package_and_under_another_name(self):
+        vendored = "pkg/_vendor/autoreload.py"
+
+        def story(copy, words, line):
+            self.lives(self.copied(copy, line), words)
+
+        self.each(
+            story,
+            (
+                (vendored, ["-m", "pkg._vendor.autoreload", "app.py"], ""),
+                (vendored, [vendored, "app.py"], ""),
+                (
+                    vendored,
+                    ["app.py"],
+                    "from pkg._vendor import autoreload; autoreload.start()",
+                ),
+                ("again.py", ["-m", "again", "app.py"], ""),
+                ("again.py", ["app.py"], "import again; again.start()"),
+                ("an-other name.py", ["an-other name.py", "app.py"], ""),
+            ),
+        )
+
+    def test_a_copy_in_a_zip_restarts_the_program_in_it(self):
+        def pack(value):
+            program.zip("app.pyz", **files, inner=f"VALUE = {value}")
+
+        program = self.program()
+        source = pathlib.Path(program.path(NAME + ".py")).read_text(encoding="utf-8")
+        text = app(START + "import inner", "inner.VALUE")
+        files = {NAME: source, "__main__": text}
+        for words in (["app.pyz"], [NAME + ".py", "app.pyz"]):
+            with self.subTest(words):
+                pack(1)
+                program.run(*words).expect("up 1")
+                for value in (2, 3):
+                    pack(value)
+                    program.expect("autoreload: app.pyz changed, restarting$")
+                    program.expect(f"up {value}")
+                self.assertEqual(program.stop(), 130)
+
+    def test_a_copy_in_a_zip_runs_other_programs(self):
+        program = self.program(app=app("import helper", "helper.VALUE"))
+        program.write("helper.py", "VALUE = 1")
+        source = pathlib.Path(program.path(NAME + ".py")).read_text(encoding="utf-8")
+        # This is what zipapp makes of --main=autoreload:main.
+        main = f"import {NAME}\n{NAME}.main()\n"
+        program.zip("tool.pyz", **{NAME: source, "__main__": main})
+        os.remove(program.path(NAME + ".py"))
+        self.lives(program, ["tool.pyz", "app.py"])
+
+    def test_a_copy_of_another_version_acts_as_one_with_the_first(self):
+        def story(words, first, second):
+            text = """
+                import importlib
+                for name in FIRST, SECOND:
+                    module = importlib.import_module(name)
+                    module.add_reload_hook(
+                        lambda name=name, module=module:
+                        print("hook", name, module.__version__, flush=True))
+                    module.watch("data of " + name)
+                    module.start(100)
+                    print(name, module.restarts)
+            """
+            text = text.replace("FIRST", repr(first)).replace("SECOND", repr(second))
+            program = self.program(app=app(text), **self.PACKAGES)
+            with open(program.path(NAME + ".py"), encoding="utf-8") as file:
+                source = file.read()
+            source = re.sub("(?m)^__version__ = .*", '__version__ = "0.0.1"', source)
+            program.write("pkg/_vendor/again.py", source)
+            program.run("-u", *words).expect("up")
+            for number, name in enumerate((first, second), 1):
+                program.write(f"data of {name}")
+                program.expect(f"autoreload: data of {name} changed, restarting$")
+                program.expect(f"hook {first} ", f"hook {second} ")
+                program.expect(f"{first} {number}", f"{second} {number}", "up")
+            self.assertEqual(program.output.count("restarting"), 2, program.output)
+            self.assertEqual(program.output.count("hook"), 4, program.output)
+            self.assertIn("hook pkg._vendor.again 0.0.1", program.output)
+            self.assertEqual(program.stop(), 130)
+
+        other = "pkg._vendor.again"
+        self.each(
+            story,
+            (
+                (["app.py"], NAME, other),
+                (["app.py"], other, NAME),
+                (["-m", NAME, "app.py"], other, NAME),
+                (["-m", other, "app.py"], NAME, other),
+            ),
+        )
+
+    def test_a_program_for_which_warnings_are_errors_sees_none(self):
+        text = app(
+            f"""
+            import asyncio, {NAME}, os, time
+            @{NAME}.add_reload_hook
+            async def hook():
+                await asyncio.sleep(0)
+            {NAME}.watch("data")
+            {NAME}.ignore("*.txt")
+            {NAME}.start(100)
+            {NAME}.listen(("127.0.0.1", 0)).close()
+            if hasattr(os, "fork") and not os.fork():
+                time.sleep(60)
+            """,
+            f"{NAME}.restarts",
+        )
+
+        def story(words):
+            program = self.program(app=text)
+            strict = ["-bb", "-X", "dev", "-X", "warn_default_encoding", "-W", "error"]
+            program.run(*strict, *words).expect("up 0")
+            program.write("data")
+            program.expect("autoreload: data changed, restarting$", "up 1")
+            self.assertEqual(program.stop(), 130)
+            self.assertNotIn("Warning", program.output)
+
+        self.each(story, BOTH)
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
@@ -3403,7 +3550,10 @@ class FrameworksTest(ProgramTest):
             # It starts dying workers again and again, as by hand.
             (UVICORN + " --workers 2", {"app": FASTAPI, **several}),
             # By itself, uvicorn.run() returns after Ctrl-C, and the status is 0.
-            ("app.py PORT", {"app": code(FASTAPI, UVICORN_RUN), "wrap": False, "own": 0}),
+            (
+                "app.py PORT",
+                {"app": code(FASTAPI, UVICORN_RUN), "wrap": False, "own": 0},
+            ),
         )
 
     def test_starlette_on_hypercorn(self):
@@ -3544,7 +3694,9 @@ class FrameworksTest(ProgramTest):
         environment = clean_environment(DISPLAY=display, PYTHONUNBUFFERED="1")
         program.wrap("--grace", "10", "app.py", env=environment).expect("shows 1")
         program.write("helper.py", "VALUE = 2")
-        program.expect("autoreload: helper.py changed, restarting$", "closes", "shows 2")
+        program.expect(
+            "autoreload: helper.py changed, restarting$", "closes", "shows 2"
+        )
         program.write("helper.py", "VALUE =")
         program.expect("does not compile, the old code runs on")
         program.write("helper.py", "1 / 0")
