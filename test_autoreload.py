@@ -43,6 +43,14 @@ NAME = autoreload.__name__
 DEADLINE = 20  # seconds after which a process that does not say what it should is stuck
 
 
+def setUpModule():
+    """Heed signals even as a job in the background: the programs inherit that."""
+    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    for name in handlers.keys() & set(dir(signal)):
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), handlers[name])
+
+
 def clean_environment(**variables):
     """Return an environment in which nothing that runs the tests shows."""
     environment = {
