@@ -307,7 +307,8 @@ class Launch:
         self.state = take_state()
         valued = "-W", "-X", "--check-hash-based-pycs"
         self.flags, self.target = split(sys.orig_argv[1:], valued)
-        is_helper = " ".join(self.target).startswith("-c from multiprocessing.")
+        helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
+        is_helper = " ".join(self.target).startswith(helpers)
         self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
         self.environment = launch_environment()
         self.process = stat_of("self")
@@ -600,11 +601,15 @@ class Snapshot:
             return None
 
     def saved(self, path: str) -> int:
-        """Return when a file was saved, in ns since the epoch; 0 if there is none."""
+        """Return when a file was saved, in ns since the epoch; 0 if there is none.
+
+        A directory is none: each file created in it would be a save.
+        """
         try:
-            return saved_at(self._stat(path))
+            status = self._stat(path)
         except (OSError, ValueError):
             return 0
+        return 0 if S_ISDIR(status.st_mode) else saved_at(status)
 
     def meet(self, path: str, since: "int | None" = None) -> None:
         """Take note of a file: as it is or, if saved after the moment `since`, as new."""
@@ -697,6 +702,13 @@ class Snapshot:
 # --- The watcher: which file is looked at when ----------------------------------------
 
 
+# Modules of programs with such workers, loaded when the first one is started.
+SPAWNING = {
+    f"multiprocessing.popen_{kind}"
+    for kind in ("spawn_posix", "spawn_win32", "forkserver")
+}
+
+
 class Watcher:
     """Keeps the watch list and the snapshot up to date, and knows what has changed."""
 
@@ -709,6 +721,10 @@ class Watcher:
         self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
         self._freshest: list[str] = []
         self._modules = self._listed = 0  # how many: at the last look, when last listed
+        self._listed_at = self._began
+        self._spawns = (
+            False  # it has worker processes that do not tell what they import
+        )
         self._rounds = 0
         self._own = 0  # how many own files there were in the last round
         self._next_round = (
@@ -758,8 +774,13 @@ class Watcher:
                 self.watch_list.watch(folder, "*.py", since)
 
     def list_modules(self) -> None:
+        """List what has been imported, and what those import who do not tell."""
         with self.lock:
             self.watch_list.add_modules()
+            if not (self._spawns or SPAWNING.isdisjoint(sys.modules)):
+                self._spawns = True
+                self.watch_sources(self._listed_at)
+            self._listed_at = time.time_ns()
 
     def look_often(self) -> "list[str]":
         """Look at the few files that were saved last: they will be saved again."""
@@ -767,7 +788,7 @@ class Watcher:
             before, self._modules = self._modules, len(sys.modules)
             if before == self._modules != self._listed:  # imports have paused
                 self._listed = self._modules
-                self.watch_list.add_modules()
+                self.list_modules()
             return self.snapshot.look(self._freshest)
 
     def is_round_due(self) -> bool:
@@ -780,7 +801,7 @@ class Watcher:
         1 % of a core.
         """
         with self.lock:
-            self.watch_list.add_modules()
+            self.list_modules()
             self.watch_list.walk_again(check_time)
             begun = time.thread_time()
             own, installed = self.watch_list.own, self.watch_list.installed
@@ -973,22 +994,22 @@ def background(fn: "Callable[[], None]") -> None:
         fn()
 
 
-def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> None:
-    """Run a coroutine; called on the thread of the loop."""
+def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> object:
+    """Run a coroutine, on the thread of the loop; return what must be kept meanwhile."""
     if hasattr(io_loop, "callFromThread"):  # Twisted
-        sys.modules["twisted.internet.defer"].ensureDeferred(work)
-    elif hasattr(io_loop, "run_sync_soon"):  # trio
-        sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
-    else:
-        import asyncio
+        return sys.modules["twisted.internet.defer"].ensureDeferred(work)
+    if hasattr(io_loop, "run_sync_soon"):  # trio
+        return sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
+    import asyncio
 
-        loop = asyncio._get_running_loop()
-        loop.create_task(work) if loop else asyncio.run(work)
+    loop = asyncio._get_running_loop()
+    return loop.create_task(work) if loop else asyncio.run(work)
 
 
 def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done = threading.Event()
+    kept: list[object] = []
     text = f"hook {name_of_hook(hook)} failed, restarting all the same"
 
     async def finish(awaitable: "Awaitable[object]") -> None:
@@ -1003,7 +1024,7 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
         try:
             result: Any = hook()
             if hasattr(result, "__await__"):
-                return run_coroutine(io_loop, finish(result))
+                return kept.append(run_coroutine(io_loop, finish(result)))
         except (Exception, SystemExit):
             report(text)
         except BaseException:  # a Ctrl-C by hand
@@ -1038,6 +1059,7 @@ class Interrupts:
         self._before: dict[int, int] = {}  # counts of the handlers since replaced
         # How many were sent by us, or have been survived.
         self.excused: dict[int, int] = {_signal.SIGTERM: 0, _signal.SIGINT: 0}
+        self.main_ident = threading.main_thread().ident or 0
         self._install: Callable[[int, Any], Any] = _signal.signal
         self._look_up: Callable[[int], Any] = _signal.getsignal
 
@@ -1048,6 +1070,9 @@ class Interrupts:
         import signal
         from functools import partial
 
+        here, frames = sys._getframe(), sys._current_frames()
+        # Not threading's word for it: gevent gives threads other numbers.
+        self.main_ident = next(ident for ident in frames if frames[ident] is here)
         self._install, self._look_up = signal.signal, signal.getsignal
         self._before = dict.fromkeys(signal.valid_signals(), 0)
         setattr(signal, "signal", self.signal)
@@ -1156,10 +1181,11 @@ class Ending:
             end_as(-self.interrupts.fatal())
         self.interrupts.count()
         usual = {_signal.SIGINT: _signal.default_int_handler}
-        for number in {_signal.SIGINT, _signal.SIGTERM}.difference(
-            self._launch.ignored
-        ):
+        ends = {_signal.SIGINT, _signal.SIGTERM}.difference(self._launch.ignored)
+        for number in ends:
             self.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
+        if hasattr(_signal, "pthread_sigmask"):
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ends)
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
         self.outcome, self.finished = "", True
@@ -1186,7 +1212,7 @@ def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
     flush_all()
-    if status < 0:
+    if status < 0 and os.name == "posix":
         try:
             _signal.signal(-status, _signal.SIG_DFL)
             os.kill(os.getpid(), -status)
@@ -1249,7 +1275,6 @@ class Workers:
     def __init__(self, orphans: "Iterable[int]") -> None:
         self._forked: set[int] = set()
         self._orphans = set(orphans)  # left by the run before this one
-        self._are_silent = False
         self._reader = self._writer = -1
         self._pipe: dict[int, os.stat_result] = {}  # the same two, as they were opened
         self._rest = b""
@@ -1283,6 +1308,7 @@ class Workers:
             self._rest += os.read(self._reader, 1 << 16)
         except OSError:  # nothing to read; or closed this moment
             pass
+        self._forked = set(filter(in_our_group, self._forked))  # numbers are used again
         *lines, self._rest = self._rest.split(b"\n")
         for kind, *values in map(json.loads, lines):
             if kind == "worker":
@@ -1311,11 +1337,8 @@ class Workers:
 
         wait_until(are_gone, deadline + 1)
 
-    def are_silent(self) -> bool:
-        """Whether there are, for the first time, processes that do not report."""
+    def reap_orphans(self) -> None:
         self._orphans = {pid for pid in self._orphans if not has_ended(pid)}
-        was, self._are_silent = self._are_silent, bool(self._spawned())
-        return self._are_silent and not was
 
     def _spawned(self) -> "set[int]":
         """Return the processes of `multiprocessing` that do not report."""
@@ -1422,21 +1445,15 @@ def interrupt(interrupts: Interrupts) -> bool:
     silence_interrupt()
     interrupts.excused[_signal.SIGINT] += 1
     if hasattr(_signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
-        _signal.pthread_kill(main_ident(), _signal.SIGINT)
+        _signal.pthread_kill(interrupts.main_ident, _signal.SIGINT)
     else:  # Windows: raised on any thread, it wakes the main one
         _signal.raise_signal(_signal.SIGINT)
     return True
 
 
-def main_ident() -> int:
-    """Return the main thread's identifier; gevent puts that of a greenlet in its place."""
-    ident, idents = threading.main_thread().ident or 0, list(sys._current_frames())
-    return ident if ident in idents else idents[-1]
-
-
 def main_frames() -> "Iterator[FrameType]":
     """Yield what the main thread is doing, innermost first."""
-    frame = sys._current_frames().get(main_ident())
+    frame = sys._current_frames().get(_reloader.ending.interrupts.main_ident)
     while frame:
         yield frame
         frame = frame.f_back
@@ -1525,15 +1542,26 @@ class Stop:
 # --- The sweep: what exec hands on, put back ------------------------------------------
 
 
-def flush(files: "Iterable[Any]" = ()) -> None:
+def has_room(file: "Any") -> bool:
+    """Whether a file takes more at once, unlike a pipe that nobody reads."""
+    import select
+
+    try:
+        return bool(select.select([], [file], [], 0)[1])
+    except Exception:  # it has no descriptor; Windows
+        return True
+
+
+def flush(files: "Iterable[Any]" = (), *, patient: bool = True) -> None:
     for file in [sys.stdout, sys.stderr, *files]:
         try:
-            file.flush()
+            if patient or has_room(file):
+                file.flush()
         except Exception:  # it may be closed, replaced or None
             pass
 
 
-def flush_all() -> None:
+def flush_all(*, patient: bool = True) -> None:
     """Flush all open files, as Python does at its end; call it only right before ours.
 
     gc.get_objects() disturbs other threads: a tuple it has seen cannot be resized.
@@ -1546,7 +1574,8 @@ def flush_all() -> None:
 
     text, binary = kinds(io.TextIOWrapper), kinds(io.BufferedWriter)
     files = text | binary | kinds(io.BufferedRandom)
-    flush(thing for thing in gc.get_objects() if type(thing) in files)
+    found = (thing for thing in gc.get_objects() if type(thing) in files)
+    flush(found, patient=patient)
 
 
 def sweep(launch: Launch, sockets: "Collection[int]") -> None:
@@ -1845,8 +1874,7 @@ class Reloader:
         changed = self.watcher.look_often()
         if self.watcher.is_round_due():
             self.hear(self.workers.told())
-            if self.workers.are_silent():  # nobody tells what they import
-                self.watcher.watch_sources()
+            self.workers.reap_orphans()
             changed += self.watcher.look_around(self.check_time)
         if changed or self.requested:
             self.heed(set(changed))
@@ -1907,7 +1935,7 @@ class Reloader:
     def restart(self) -> None:
         """Run the program again, now that it has ended."""
         words, environment = self.next_run(self.restarts + 1)
-        flush_all()
+        flush_all(patient=self.ending.finished)  # else the main thread may be amid one
         if os.name == "posix":
             sweep(self.launch, self.sockets.descriptors().values())
         if "notes" in self.launch.state:
@@ -1984,6 +2012,8 @@ def run_target(target: "list[str]") -> None:
     if sys.version_info < (3, 14):
         vars(main).update(__annotations__={})
     code = load_target(target, main)
+    if sys.version_info < (3, 15) and hasattr(main, "__file__"):
+        vars(main).update(__cached__=getattr(main.__spec__, "cached", None))
     _reloader.watcher.add(file_of(main))
     exec(code, vars(main))
 
@@ -2013,7 +2043,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         if not spec:
             raise NotFound(f"there is no __main__ module in {target[0]}")
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
-    vars(main).update(__file__=spec.origin, __cached__=spec.cached)
+    main.__file__ = spec.origin
     code: CodeType | None = spec.loader.get_code(spec.name)
     if not code:  # of a module that is not written in Python
         raise NotFound(f"there is no code in {target[-1]}")
@@ -2036,7 +2066,7 @@ def load_script(name: str, path: str, main: "ModuleType") -> "CodeType":
     is_source = not path.endswith(".pyc")
     kind = machinery.SourceFileLoader if is_source else machinery.SourcelessFileLoader
     loader: Any = kind("__main__", path)
-    vars(main).update(__file__=path, __cached__=None, __loader__=loader)
+    vars(main).update(__file__=path, __loader__=loader)
     try:
         data = loader.get_data(path)
     except OSError as error:
@@ -2192,11 +2222,13 @@ def show_uncaught(error: BaseException) -> None:
         sys.__excepthook__(type(error), error, trace)
 
 
-# --- The entrance: one reloader, however often this file is loaded --------------------
+# --- The entrance: one copy serves a process, however many are loaded ------------------
 
-_reloader: Reloader = getattr(sys, "_autoreload", None) or Reloader()
-setattr(sys, "_autoreload", _reloader)
+# The first one.  Others, of whatever version, hand out its functions for their own.
+_first = vars(sys).setdefault("_autoreload", globals())
+_reloader: Reloader = Reloader() if _first is globals() else _first["_reloader"]
 restarts = _reloader.restarts
+globals().update({name: _first[name] for name in __all__ if name in _first})
 
 if __name__ == "__main__":
     main()
