@@ -614,8 +614,9 @@ class Snapshot:
     def meet(self, path: str, since: "int | None" = None) -> None:
         """Take note of a file: as it is or, if saved after the moment `since`, as new."""
         if path not in self.stamps:
+            stamp = self.stamp(path)  # before the other look, lest a save be between
             is_new = since is not None and self.saved(path) > since
-            self.stamps.setdefault(path, None if is_new else self.stamp(path))
+            self.stamps.setdefault(path, None if is_new else stamp)
 
     def look(self, paths: "Iterable[str]") -> "list[str]":
         """Return those of `paths` that differ from the last look at them."""
@@ -1814,6 +1815,7 @@ class Reloader:
     def before_fork(self) -> None:
         self.workers.expect()
         self.watcher.lock.acquire()  # a module half imported would stay so in the fork
+        self.watcher.list_modules()  # here, that not each worker reports them
         if self.thread and threading.active_count() == 2:
             import warnings  # Python 3.12 and later warn of our thread
 
