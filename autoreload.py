@@ -1159,7 +1159,7 @@ class Ending:
         atexit.register(self._finish)  # so late, it is the first of the handlers to run
 
     def _finish(self) -> None:
-        if _reloader.is_worker:
+        if _reloader.lookout.is_worker:
             return
         self.finishing = True
         if not self.stopping and not self.outcome:
@@ -1620,9 +1620,122 @@ def restore_terminal(launch: Launch) -> None:
         pass
 
 
-# --- The restart: arrow-up, Enter -----------------------------------------------------
+# --- The lookout: the thread that watches; forked processes report to it --------------
 
-AGAIN = 75  # the exit status by which a supervised program asks for the next run
+
+class Lookout:
+    """Watches in a thread; in a forked process, which never restarts, it reports."""
+
+    def __init__(
+        self,
+        watcher: Watcher,
+        workers: Workers,
+        heed: "Callable[[set[str]], object]",
+        begin: "Callable[[float, float], None]",
+    ) -> None:
+        self.check_time = 0.5  # in seconds
+        self.started = self.requested = self.is_worker = False
+        self.thread: threading.Thread | None = None
+        self._watcher = watcher
+        self._workers = workers
+        self._heed = heed  # called with the files that have changed
+        self._begin = begin  # called if a worker has called start()
+        self._complaints: set[str] = set()
+
+    def run(self) -> None:
+        """Run the thread, if it does not run, nor is to run."""
+        is_over = _reloader.ending.stopping or (self.is_worker and not self.started)
+        if not is_over and not (self.thread and self.thread.is_alive()):
+            work = self._report if self.is_worker else self._watch
+            self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
+            self.thread.start()
+
+    def attend_forks(self) -> None:
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before_fork,
+                after_in_parent=self._after_fork,
+                after_in_child=self._become_worker,
+            )
+
+    def _before_fork(self) -> None:
+        self._workers.expect()
+        self._watcher.lock.acquire()  # a module half imported would stay so in the fork
+        self._watcher.list_modules()  # here, that not each worker reports them
+        if self.thread and threading.active_count() == 2:
+            import warnings  # Python 3.12 and later warn of our thread
+
+            text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
+            warnings.filterwarnings("ignore", text, DeprecationWarning)
+
+    def _after_fork(self) -> None:
+        self._watcher.lock.release()
+        self.run()
+
+    def _become_worker(self) -> None:
+        self.is_worker, self.thread, self._watcher.lock = True, None, threading.RLock()
+        self._watcher.watch_list.meet = self._report_file
+        self._workers.tell("worker", os.getpid())
+        self.run()
+
+    def _report(self) -> None:
+        mask_signals(_signal.valid_signals())  # leave them to the program's threads
+        while True:
+            self._watcher.list_modules()
+            time.sleep(self.check_time)
+
+    def _report_file(self, path: str, since: "int | None" = None) -> None:
+        self._watcher.snapshot.meet(path, since)
+        self._workers.tell("file", path, self._watcher.snapshot.stamps[path])
+
+    def _hear(self) -> None:
+        """Take in what workers report."""
+        for kind, *values in self._workers.told():
+            if kind == "file":
+                path, stamp = values
+                self._watcher.snapshot.stamps.setdefault(path, stamp)
+                self._watcher.add(path)
+            elif kind == "watch":
+                self._watcher.watch(*values)
+            elif kind == "start":
+                self._begin(*values)
+            elif kind == "restart":
+                self.requested = True
+
+    def _watch(self) -> None:
+        mask_signals(_signal.valid_signals())  # leave them to the program's threads
+        while not self.started:  # a program that has only forked: a worker may start us
+            self._hear()
+            time.sleep(0.05)
+        self._watcher.list_early(_reloader.launch.began())
+        while True:
+            try:
+                self._look()
+            except Exception as error:  # whatever it is, watching goes on
+                self._complain(error)
+            time.sleep(self.check_time / 5)
+
+    def _look(self) -> None:
+        """Look once at what is due, and have heeded what has changed."""
+        changed = self._watcher.look_often()
+        if self._watcher.is_round_due():
+            self._hear()
+            self._workers.reap_orphans()
+            changed += self._watcher.look_around(self.check_time)
+        if changed or self.requested:
+            self._heed(set(changed))
+
+    def _complain(self, error: Exception) -> None:
+        """Report something unexpected, once."""
+        if str(error) not in self._complaints:
+            self._complaints.add(str(error))
+            try:
+                report("something unexpected happened, watching goes on")
+            except Exception:  # the program may be closing all files, ours too
+                pass
+
+
+# --- The restart: arrow-up, Enter -----------------------------------------------------
 
 
 def persist(words: "list[str]", begin: "Callable[[], Any]") -> "Any":
@@ -1646,54 +1759,6 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
     persist(words, lambda: os.execve(words[0], words, environment))
 
 
-def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
-    """Run the program in a child, again and again; end as it ends.
-
-    If it has not said that it ends, it has crashed: that is waited out here.
-    """
-    import json
-    import signal
-    from tempfile import TemporaryDirectory
-
-    child: Any = None
-
-    def on_signal(number: int, frame: object) -> None:
-        if not child:
-            end_as(-number)
-        elif number == signal.SIGTERM:  # the terminal sends Ctrl-C to the child, too
-            child.terminate()
-
-    if threading.current_thread() is threading.main_thread():  # that may be stuck
-        signal.signal(signal.SIGINT, on_signal)
-        signal.signal(signal.SIGTERM, on_signal)
-    state = json.loads(environment[_STATE])
-    while True:
-        _reloader.watch_target()
-        with TemporaryDirectory(prefix="autoreload-") as folder:
-            state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
-            child = begin_child(words, {**environment, _STATE: json.dumps(state)})
-            status = child.wait()
-            child = None
-            note = json.loads(read(state["notes"]) or "null")
-        if status == AGAIN and note:
-            state = note
-        elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
-            end_as(status)
-        else:
-            restore_terminal(_reloader.launch)
-            _reloader.wait_out_crash(status)
-            state["restarts"] += 1
-
-
-def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
-    from subprocess import Popen
-
-    return persist(words, lambda: Popen(words, env=environment, close_fds=False))
-
-
-_restart = replace_process if os.name == "posix" else supervise
-
-
 # --- The reloader: all of it put together ---------------------------------------------
 
 
@@ -1711,19 +1776,17 @@ class Reloader:
         self.workers = Workers(children() if state else [])
         self.ending = Ending(self.launch)
         self.stop = Stop(self.ending, self.workers, self.sockets)
-        self.check_time = 0.5  # in seconds
+        self.lookout = Lookout(self.watcher, self.workers, self.heed, self.begin_as)
         self.configured: set[str] = set()  # what somebody has set
-        self.thread: threading.Thread | None = None
         self.pending: set[str] = set()  # files that differ from the code that runs
-        self.complaints: set[str] = set()
-        self.is_worker = self.started = self.requested = self.warned = False
+        self.warned = False
         self.commanded = False  # by the command line, not by start()
         self.target = self.command = self.launch.target
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
             self.command = [FILE, "--until-success", *self.target]
         if self.is_possible():
             self.watcher.note_loads()
-            self.attend_forks()
+            self.lookout.attend_forks()
 
     def is_possible(self) -> bool:
         """Whether there is a command to repeat, and nobody has forbidden it."""
@@ -1751,32 +1814,36 @@ class Reloader:
             if io_loop is None and "asyncio" in sys.modules:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
             self.stop.io_loop = self.stop.io_loop or io_loop
-            self.configure(check_time / 1000, grace)
-            self.begin()
+            self.begin_as(check_time / 1000, grace)
 
     def configure(self, check_time: "float | None", grace: "float | None") -> None:
         """Set, in seconds, what nobody has set: the command line's word is the first."""
         for owner, name, value in (
-            (self, "check_time", check_time),
+            (self.lookout, "check_time", check_time),
             (self.stop, "grace", grace),
         ):
             if value is not None and name not in self.configured:
                 self.configured.add(name)
                 setattr(owner, name, value)
 
+    def begin_as(self, check_time: float, grace: float) -> None:
+        self.configure(check_time, grace)
+        self.begin()
+
     def begin(self) -> None:
         """Begin to watch."""
+        lookout = self.lookout
         self.ending.interrupts.count()
-        if self.started:
+        if lookout.started:
             return
-        self.started = True
-        if self.is_worker or self.thread:  # one begun by a fork waits for word
-            self.workers.tell("start", self.check_time, self.stop.grace)
-        if not self.is_worker:
+        lookout.started = True
+        if lookout.is_worker or lookout.thread:  # one begun by a fork waits for word
+            self.workers.tell("start", lookout.check_time, self.stop.grace)
+        if not lookout.is_worker:
             if not self.commanded:
                 self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
             self.ending.prepare()
-        self.run_thread()
+        lookout.run()
 
     def wait(self) -> None:
         if self.is_active():
@@ -1786,112 +1853,13 @@ class Reloader:
 
     def watch(self, path: str) -> None:
         self.watcher.watch(path)
-        if self.is_worker:
+        if self.lookout.is_worker:
             self.workers.tell("watch", path)
 
     def request(self) -> None:
-        if self.is_worker:
+        if self.lookout.is_worker:
             self.workers.tell("restart")
-        self.requested = True
-
-    # The one thread, here and in forked processes.
-
-    def run_thread(self) -> None:
-        if self.is_worker and not self.started:
-            return
-        if not self.ending.stopping and not (self.thread and self.thread.is_alive()):
-            work = self.report_to_parent if self.is_worker else self.watch_and_restart
-            self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
-            self.thread.start()
-
-    def attend_forks(self) -> None:
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self.before_fork,
-                after_in_parent=self.after_fork,
-                after_in_child=self.become_worker,
-            )
-
-    def before_fork(self) -> None:
-        self.workers.expect()
-        self.watcher.lock.acquire()  # a module half imported would stay so in the fork
-        self.watcher.list_modules()  # here, that not each worker reports them
-        if self.thread and threading.active_count() == 2:
-            import warnings  # Python 3.12 and later warn of our thread
-
-            text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
-            warnings.filterwarnings("ignore", text, DeprecationWarning)
-
-    def after_fork(self) -> None:
-        self.watcher.lock.release()
-        self.run_thread()
-
-    def become_worker(self) -> None:
-        """Be a forked process, which reports and never restarts by itself."""
-        self.is_worker, self.thread, self.watcher.lock = True, None, threading.RLock()
-        self.watcher.watch_list.meet = self.report_file
-        self.workers.tell("worker", os.getpid())
-        self.run_thread()
-
-    def report_file(self, path: str, since: "int | None" = None) -> None:
-        self.watcher.snapshot.meet(path, since)
-        self.workers.tell("file", path, self.watcher.snapshot.stamps[path])
-
-    def report_to_parent(self) -> None:
-        mask_signals(_signal.valid_signals())  # leave them to the program's threads
-        while True:
-            self.watcher.list_modules()
-            time.sleep(self.check_time)
-
-    def hear(self, messages: "Iterable[list[Any]]") -> None:
-        """Take in what workers report."""
-        for kind, *values in messages:
-            if kind == "file":
-                path, stamp = values
-                self.watcher.snapshot.stamps.setdefault(path, stamp)
-                self.watcher.add(path)
-            elif kind == "watch":
-                self.watch(*values)
-            elif kind == "start":
-                self.configure(*values)
-                self.begin()
-            elif kind == "restart":
-                self.request()
-
-    def watch_and_restart(self) -> None:
-        mask_signals(_signal.valid_signals())  # leave them to the program's threads
-        while not self.started:  # a program that has only forked: a worker may start us
-            self.hear(self.workers.told())
-            time.sleep(0.05)
-        self.watcher.list_early(self.launch.began())
-        while True:
-            try:
-                self.look()
-            except Exception as error:  # whatever it is, watching goes on
-                self.complain(error)
-            time.sleep(self.check_time / 5)
-
-    def look(self) -> None:
-        """Look once at what is due, and heed what has changed."""
-        changed = self.watcher.look_often()
-        if self.watcher.is_round_due():
-            self.hear(self.workers.told())
-            self.workers.reap_orphans()
-            changed += self.watcher.look_around(self.check_time)
-        if changed or self.requested:
-            self.heed(set(changed))
-
-    def complain(self, error: Exception) -> None:
-        """Report something unexpected, once."""
-        if str(error) in self.complaints:
-            return
-        self.complaints.add(str(error))
-        try:
-            report("something unexpected happened, watching goes on")
-        except Exception:  # the program may be closing all files, ours too
-            pass
-
-    # A change, from the first sight of it to the next run.
+        self.lookout.requested = True
 
     def heed(self, changed: "set[str]") -> None:
         """Restart for a change, if it is fit to run."""
@@ -1900,7 +1868,7 @@ class Reloader:
         if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.stop.grace)
         seen, stale_since = time.monotonic(), time.time_ns() - 2 * 10**9
-        requested, self.requested = self.requested, False
+        requested, self.lookout.requested = self.lookout.requested, False
         if changed:
             self.watcher.settle(changed)
             self.pending |= changed
@@ -1964,40 +1932,94 @@ class Reloader:
         words = [self.launch.executable, *self.launch.flags, *self.command]
         return words, {**self.launch.environment, _STATE: json.dumps(state)}
 
-    # A failure, waited out.
-
     def name(self) -> str:
         return self.target[1 if self.target[0] == "-m" else 0]
 
     def note_failure(self, kind: "Any", error: BaseException, trace: "Any") -> None:
         """Report an exception that nobody caught, and have it waited out."""
         self.previous_hook(kind, error, trace)
-        if isinstance(error, Exception) and not self.is_worker:
+        if isinstance(error, Exception) and not self.lookout.is_worker:
             self.ending.outcome = f"{self.name()} failed"
             self.watcher.watch_failure(error)
 
-    def watch_target(self) -> None:
-        """See what the sources look like that a supervised program is to run."""
-        first = self.target[0]
-        path = os.path.abspath("" if first in ("-m", "-c") else first)
-        self.watcher.add(path)
-        folder = path if os.path.isdir(path) else os.path.dirname(path)
-        self.watcher.watch(folder, "*.py")
-        self.watcher.snapshot.look(self.watcher.watch_list.own)
 
-    def wait_out_crash(self, status: int) -> None:
-        """Watch in the stead of a supervised program that has crashed."""
-        import signal
+# --- The supervisor: a restart without exec -------------------------------------------
 
-        fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        say(f"{self.name()} died of {fate}, waiting for a change")
-        changed: set[str] = set()
-        while not changed:
-            time.sleep(self.check_time)
-            changed.update(self.watcher.look_around(self.check_time))
-        self.watcher.settle(changed)
-        say(f"{self.cause(changed)}, restarting")
-        drop_bytecode(changed)
+
+AGAIN = 75  # the exit status by which a supervised program asks for the next run
+
+
+def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
+    """Run the program in a child, again and again; end as it ends.
+
+    If it has not said that it ends, it has crashed: that is waited out here.
+    """
+    import json
+    import signal
+    from tempfile import TemporaryDirectory
+
+    child: Any = None
+
+    def on_signal(number: int, frame: object) -> None:
+        if not child:
+            end_as(-number)
+        elif number == signal.SIGTERM:  # the terminal sends Ctrl-C to the child, too
+            child.terminate()
+
+    if threading.current_thread() is threading.main_thread():  # that may be stuck
+        signal.signal(signal.SIGINT, on_signal)
+        signal.signal(signal.SIGTERM, on_signal)
+    state = json.loads(environment[_STATE])
+    while True:
+        watch_target(_reloader)
+        with TemporaryDirectory(prefix="autoreload-") as folder:
+            state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
+            child = begin_child(words, {**environment, _STATE: json.dumps(state)})
+            status = child.wait()
+            child = None
+            note = json.loads(read(state["notes"]) or "null")
+        if status == AGAIN and note:
+            state = note
+        elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
+            end_as(status)
+        else:
+            restore_terminal(_reloader.launch)
+            wait_out_crash(_reloader, status)
+            state["restarts"] += 1
+
+
+def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
+    from subprocess import Popen
+
+    return persist(words, lambda: Popen(words, env=environment, close_fds=False))
+
+
+def watch_target(reloader: Reloader) -> None:
+    """See what the sources look like that a supervised program is to run."""
+    first = reloader.target[0]
+    path = os.path.abspath("" if first in ("-m", "-c") else first)
+    reloader.watcher.add(path)
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    reloader.watcher.watch(folder, "*.py")
+    reloader.watcher.snapshot.look(reloader.watcher.watch_list.own)
+
+
+def wait_out_crash(reloader: Reloader, status: int) -> None:
+    """Watch in the stead of a supervised program that has crashed."""
+    import signal
+
+    fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    say(f"{reloader.name()} died of {fate}, waiting for a change")
+    changed: set[str] = set()
+    while not changed:
+        time.sleep(reloader.lookout.check_time)
+        changed.update(reloader.watcher.look_around(reloader.lookout.check_time))
+    reloader.watcher.settle(changed)
+    say(f"{reloader.cause(changed)}, restarting")
+    drop_bytecode(changed)
+
+
+_restart = replace_process if os.name == "posix" else supervise
 
 
 # --- The target: running it as `python` would -----------------------------------------
@@ -2194,8 +2216,9 @@ def run(reloader: Reloader, words: "list[str]") -> None:
             say(str(error))
             sys.exit(2)
         outcome, status = verdict(error, reloader.name())
-        is_leaving = reloader.is_worker or ending.stopping or ending.interrupts.fatal()
-        if status and reloader.started and not is_leaving:
+        is_leaving = ending.stopping or ending.interrupts.fatal()
+        started = reloader.lookout.started and not reloader.lookout.is_worker
+        if status and started and not is_leaving:
             reloader.watcher.watch_failure(error)
     if status or not options.until_success:
         ending.outcome = outcome

@@ -945,7 +945,8 @@ class NothingMissedTest(ProgramTest):
                 app=app(
                     f"""
                     {start}
-                    import own
+                    import own, time
+                    time.sleep(0.02)  # starts are told apart in hundredths of a second
                     print("loaded", own.VALUE, flush=True)
                     if own.VALUE == 1: open("own.py", "w").write("VALUE = 2")
                     {late}
@@ -973,7 +974,8 @@ class NothingMissedTest(ProgramTest):
             own="VALUE = 1",
             app=app(
                 f"""
-                import own, os
+                import own, os, time
+                time.sleep(0.02)  # starts are told apart in hundredths of a second
                 if own.VALUE == 1:
                     open("own.py", "w").write("VALUE = 22")
                     os.utime("own.py", (10**9, 10**9))
