@@ -460,6 +460,18 @@ class EndingTest(ProgramTest):
                 program.process.send_signal(number)
                 self.assertEqual(program.rest(), -number)
 
+    def test_a_signal_that_the_program_blocked_ends_the_loop_once_it_has_ended(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number):
+                program = self.program(
+                    app="import signal\n"
+                    f"signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])"
+                )
+                program.wrap("app.py").expect("app.py ended, waiting for a change$")
+                program.fall_asleep()
+                program.process.send_signal(number)
+                self.assertEqual(program.rest(), -number)
+
     def test_a_signal_ends_the_loop_with_its_status(self):
         for handler in ("", "import signal; signal.signal(15, lambda *_: exit(0))"):
             with self.subTest(handler):
@@ -490,6 +502,8 @@ class EndingTest(ProgramTest):
             ("-m nowhere", "there is no module named nowhere"),
             ("-m nowhere.at.all", "there is no module named nowhere"),
             ("-m pkg", "there is no module named pkg.__main__"),
+            ("-m sys", "there is no code in sys"),
+            ("-m .pkg", "there is no module named .pkg"),
             ("", name_it),
             ("-m", name_it),
             ("-", name_it),
@@ -1401,6 +1415,13 @@ class RecoveryTest(ProgramTest):
         for new in ("new.py", "a/new.py"):
             program.write(new)
         self.assert_quiet(program, "data/new.txt")
+
+
+    def test_a_file_created_in_a_directory_is_no_change_of_the_directory(self):
+        text = "open('new.txt', 'w'); open('data.bin', 'w'); 1 / 0"
+        program = self.program(app=text)
+        program.wrap("app.py").expect("ZeroDivisionError", "waiting for a change$")
+        self.assert_quiet(program, "app.py")
 
 
 class WatchTest(ProgramTest):
@@ -2488,6 +2509,34 @@ class ChildrenTest(Story):
 
         self.each(story, [(START,), ("",)])
 
+    def test_a_module_that_only_a_spawned_worker_imports_is_watched(self):
+        text = """
+            def work():
+                import late
+                print("worker", late.VALUE, flush=True)
+                time.sleep(600)
+            import multiprocessing, time
+            if __name__ == "__main__":
+                process = multiprocessing.get_context(METHOD).Process(target=work)
+                process.start()
+                process.join()
+        """
+
+        def story(method):
+            app = code(text.replace("METHOD", repr(method)))
+            program = self.program(app=app, late="VALUE = 1")
+            program.wrap("app.py").expect("worker 1")
+            for value in (2, 3):
+                program.write("late.py", f"VALUE = {value}")
+                program.expect("late.py changed, restarting", f"worker {value}")
+            program.write("late.py", "1 / 0")
+            program.expect("restarting", "ZeroDivisionError", "app.py ended, waiting")
+            program.write("late.py", "VALUE = 4")
+            program.expect("late.py changed, restarting", "worker 4")
+            self.assertEqual(program.stop(), 130)
+
+        self.each(story, [("spawn",), ("forkserver",)])
+
     def test_a_worker_s_watch_and_restart_reach_the_parent(self):
         read, write = os.pipe()
         self.addCleanup(os.close, write)
@@ -3166,6 +3215,8 @@ class VendoredTest(ProgramTest):
             with open(program.path(NAME + ".py"), encoding="utf-8") as file:
                 source = file.read()
             source = re.sub("(?m)^__version__ = .*", '__version__ = "0.0.1"', source)
+            for inner in ("watch_list", "lookout", "begin", "hooks", "watcher", "run"):
+                source = re.sub(rf"\b{inner}\b", "other_" + inner, source)
             program.write("pkg/_vendor/again.py", source)
             program.run("-u", *words).expect("up")
             for number, name in enumerate((first, second), 1):
