@@ -1416,7 +1416,6 @@ class RecoveryTest(ProgramTest):
             program.write(new)
         self.assert_quiet(program, "data/new.txt")
 
-
     def test_a_file_created_in_a_directory_is_no_change_of_the_directory(self):
         text = "open('new.txt', 'w'); open('data.bin', 'w'); 1 / 0"
         program = self.program(app=text)
