@@ -1779,6 +1779,7 @@ class Reloader:
         self.lookout = Lookout(self.watcher, self.workers, self.heed, self.begin_as)
         self.configured: set[str] = set()  # what somebody has set
         self.pending: set[str] = set()  # files that differ from the code that runs
+        self.options: dict[str, Any] = {}  # of the command line
         self.warned = False
         self.commanded = False  # by the command line, not by start()
         self.target = self.command = self.launch.target
@@ -1925,6 +1926,7 @@ class Reloader:
             "restarts": restarts,
             "streaks": self.guard.streaks,
             "changed": list(self.pending)[:4],
+            "options": self.options,
             "sockets": self.sockets.descriptors(),
             "ignored": self.launch.ignored,
             "mask": self.launch.mask,
@@ -2128,12 +2130,13 @@ def set_path(entry: str, *, always: bool = False) -> None:
 # --- The command line: its options ----------------------------------------------------
 
 
-def parse(words: "list[str]") -> "argparse.Namespace":
-    """Parse the command line; `target` is all from the target on."""
+VALUED = "--watch", "--ignore", "--check-time", "--grace"
+
+
+def parse(words: "list[str]", target: "list[str]") -> "argparse.Namespace":
+    """Parse the options; complain if no target follows."""
     parser = make_parser()
-    ours, target = split(words, ("--watch", "--ignore", "--check-time", "--grace"))
-    options = parser.parse_args(ours)
-    options.words, options.target = words, target
+    options = parser.parse_args(words)
     if target in ([], ["-"], ["-m"], ["-c"]):
         kinds = "-m module, a script, a directory, a zip or -c code"
         parser.error(f"name a target: {kinds}")
@@ -2179,11 +2182,11 @@ def make_parser() -> "argparse.ArgumentParser":
     return parser
 
 
-def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
+def enter(reloader: Reloader, options: "Any", words: "list[str]") -> None:
     """Begin to watch as the options say."""
     reloader.command, reloader.commanded = reloader.launch.target, True
     if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
-        reloader.command = [FILE, *options.words]
+        reloader.command = [FILE, *words]
     for pattern in options.ignore:
         reloader.watcher.watch_list.ignore(pattern)
     for path in options.watch:
@@ -2203,13 +2206,17 @@ def enter(reloader: Reloader, options: "argparse.Namespace") -> None:
 
 def run(reloader: Reloader, words: "list[str]") -> None:
     """Carry out a command line: run the target, and end or wait as its ending asks."""
-    options = parse(words)
+    from types import SimpleNamespace
+
+    ours, target = split(words, VALUED)
+    known = reloader.launch.state.get("options")  # argparse takes its time to import
+    options = SimpleNamespace(**known) if known else parse(ours, target)
+    reloader.options, reloader.target = vars(options), target
     ending = reloader.ending
-    reloader.target = options.target
     if reloader.is_active():
-        enter(reloader, options)
+        enter(reloader, options, words)
     try:
-        run_target(options.target)
+        run_target(target)
         sys.exit()
     except BaseException as error:
         if isinstance(error, NotFound) and not reloader.restarts:
