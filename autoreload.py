@@ -153,7 +153,7 @@ def main(argv: "Sequence[str] | None" = None) -> None:
 
 def path_of(path: "str | os.PathLike[str]") -> str:
     """Check an argument that names a path or a pattern."""
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise TypeError(f"a path must be str or os.PathLike, not {path!r}")
     if not text or "\0" in text:
@@ -334,7 +334,7 @@ class Launch:
         script = str(getattr(sys.modules["__main__"], "__file__", None))
         for target in self.target[:1]:  # the program may have left already
             if script.endswith(os.sep + target):
-                return script[: -len(target)]
+                return os.path.abspath(script[: -len(target)])
         try:
             return os.getcwd()
         except OSError:
@@ -1011,7 +1011,7 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done = threading.Event()
     kept: list[object] = []
-    text = f"hook {name_of_hook(hook)} failed, restarting all the same"
+    text = f"hook {name_of_hook(hook)} failed, restarting anyway"
 
     async def finish(awaitable: "Awaitable[object]") -> None:
         try:
@@ -1038,7 +1038,7 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
     except Exception:  # the loop is closed
         io_loop = None
         background(call)
-    return done.wait(max(0, deadline - time.monotonic()))
+    return done.wait(max(0.1, deadline - time.monotonic()))
 
 
 def name_of_hook(hook: "Callable[[], object]") -> str:
@@ -1368,8 +1368,11 @@ class Sockets:
     def listen(self, address: "Address") -> "socket":
         import socket
 
-        if not isinstance(address, tuple):
+        if isinstance(address, (str, os.PathLike)):
             address = path_of(address)
+        elif not isinstance(address, tuple) or len(address) != 2:
+            rule = "an address must be (host, port) or a path"
+            raise TypeError(f"{rule}, not {address!r}")
         key = str(address)
         if key not in self._open:
             self._open[key] = open_socket(address).detach()
@@ -1520,7 +1523,7 @@ class Stop:
         loop = None if self._ending.finished else self.io_loop
         for hook in self.hooks:
             if not call_hook(hook, loop, deadline):
-                late = f"is not done after {self.grace:g} s, restarting all the same"
+                late = f"is not done after {self.grace:g} s, restarting anyway"
                 say(f"hook {name_of_hook(hook)} {late}")
 
     def _await_end(self, deadline: float, position: "Callable[[], str]") -> None:
@@ -1528,7 +1531,8 @@ class Stop:
         self._workers.interrupt()
         if not wait_until(lambda: self._ending.finished, deadline):
             late = f"after {self.grace:g} s, restarting anyway"
-            say(f"main thread is at {position()} {late}")
+            if not self._ending.interrupts.fatal():  # by hand, meanwhile
+                say(f"main thread is at {position()} {late}")
         wait_until(requests_are_done, deadline)
 
     def _wake_loop(self) -> None:
@@ -1782,6 +1786,7 @@ class Reloader:
         self.options: dict[str, Any] = {}  # of the command line
         self.warned = False
         self.commanded = False  # by the command line, not by start()
+        self.is_supervisor = False
         self.target = self.command = self.launch.target
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
             self.command = [FILE, "--until-success", *self.target]
@@ -1809,7 +1814,9 @@ class Reloader:
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise TypeError(f"{name} must be a number, not {value!r}")
             if not least <= value < 1e9:
-                raise ValueError(f"{name} must be at least {least}, not {value!r}")
+                raise ValueError(
+                    f"{name} must be at least {least} and below 1e9, not {value!r}"
+                )
         scheduler(io_loop)
         if self.is_active():
             if io_loop is None and "asyncio" in sys.modules:
@@ -1876,17 +1883,24 @@ class Reloader:
         cause = "restart() was called" if requested else self.cause(changed)
         if not requested and self.guard.mutes(changed, seen, cause):
             return
-        path, error = compile_error(self.pending)
-        if error and not requested:
-            show(error)
-            name = self.launch.name_of(path)
-            return say(f"{name} does not compile, the old code runs on")
+        if not requested and not self.is_fit(self.pending):
+            return
         say(f"{cause}, restarting")
         if self.stop.end_program(self.position):
             drop_bytecode({*self.pending, *self.watcher.saved_since(stale_since)})
             self.restart()
         # It is ending by hand; if it survives, this is a change still.
         self.watcher.snapshot.stamps.update(dict.fromkeys(changed))
+
+    def is_fit(self, changed: "set[str]") -> bool:
+        """Whether a change is fit to run; tell what is not."""
+        path, error = compile_error(changed)
+        if error:
+            is_waiting = self.ending.finished or self.is_supervisor
+            effect = "waiting for a change" if is_waiting else "the old code runs on"
+            show(error)
+            say(f"{self.launch.name_of(path)} does not compile, {effect}")
+        return not error
 
     def cause(self, changed: "set[str]") -> str:
         has_installed = self.watcher.watch_list.has_installed
@@ -2011,12 +2025,16 @@ def wait_out_crash(reloader: Reloader, status: int) -> None:
     import signal
 
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    say(f"{reloader.name()} died of {fate}, waiting for a change")
+    say(f"{reloader.name()} died ({fate}), waiting for a change")
+    reloader.is_supervisor = True
     changed: set[str] = set()
-    while not changed:
+    more: set[str] = set()
+    while not (more and reloader.is_fit(changed)):
         time.sleep(reloader.lookout.check_time)
-        changed.update(reloader.watcher.look_around(reloader.lookout.check_time))
-    reloader.watcher.settle(changed)
+        more = set(reloader.watcher.look_around(reloader.lookout.check_time))
+        if more:
+            reloader.watcher.settle(more)
+            changed |= more
     say(f"{reloader.cause(changed)}, restarting")
     drop_bytecode(changed)
 
@@ -2152,9 +2170,13 @@ def make_parser() -> "argparse.ArgumentParser":
 
     def at_least(least: float) -> "Callable[[str], float]":
         def number(text: str) -> float:
-            if not least <= float(text) < 1e9:
-                raise ValueError
-            return float(text)
+            try:
+                if least <= float(text) < 1e9:
+                    return float(text)
+            except ValueError:
+                pass
+            rule = f"must be at least {least:g} and below 1e9, not {text!r}"
+            raise argparse.ArgumentTypeError(rule)
 
         return number
 
@@ -2173,10 +2195,10 @@ def make_parser() -> "argparse.ArgumentParser":
     add("--until-success", action="store_true", help="end when the program succeeds")
     text = "see changes within so many milliseconds (500)"
     add("--check-time", metavar="MS", type=at_least(1), help=text)
-    text = "wait so long for the hooks, and for the program's clean-up (2)"
+    text = "wait so long for hooks, then for the clean-up (2)"
     add("--grace", metavar="SECONDS", type=at_least(0), help=text)
     add("--clear", action="store_true", help="clear the terminal before each run")
-    text = "run the program in a child, and survive its crashes (always so on Windows)"
+    text = "run it in a child, survive crashes (always on Windows)"
     add("--supervise", action="store_true", help=text)
     add("--version", action="version", version=f"autoreload {__version__}")
     return parser
