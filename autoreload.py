@@ -99,7 +99,10 @@ def start(
 
 
 def wait() -> None:
-    """Block until a watched file changes, then restart: for the end of a script."""
+    """Block until a watched file changes, then restart: for the end of a script.
+
+    Returns at once where `start` does nothing.
+    """
     _reloader.wait()
 
 
@@ -167,9 +170,20 @@ FILE = os.path.abspath(__file__)
 _signal = __import__("_signal")  # signal without its enums, which take long to import
 
 
+def has_room(file: "Any") -> bool:
+    """Whether a file takes more at once, unlike a pipe that nobody reads."""
+    try:
+        import select
+
+        return bool(select.select([], [file], [], 0)[1])
+    except Exception:  # it has no descriptor; Windows
+        return True
+
+
 def show(text: str) -> None:
     """Write on stderr at once, whole, past the program's buffers."""
-    if sys.__stderr__ is None:  # closed; by now it may be a file of the program's
+    # Closed, fd 2 may be a file of the program's; full, it would hold the restart.
+    if sys.__stderr__ is None or not has_room(2):
         return
     try:
         os.write(2, text.encode(errors="backslashreplace"))
@@ -203,14 +217,14 @@ def read(path: str) -> bytes:
         return b""
 
 
-def stat_of(pid: "int | str") -> "list[bytes]":
+def process_fields(pid: "int | str") -> "list[bytes]":
     """Return state, flags and so on of a process, where the system is Linux."""
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
-def has_only_forked(fields: "list[bytes]") -> bool:
-    """Whether a process runs the program of its parent: PF_FORKNOEXEC."""
-    return bool(fields) and int(fields[6]) & 0x40 != 0
+def has_executed(fields: "list[bytes]") -> bool:
+    """Whether a process runs a program of its own: no PF_FORKNOEXEC."""
+    return bool(fields) and int(fields[6]) & 0x40 == 0
 
 
 def children() -> "list[int]":
@@ -311,7 +325,7 @@ class Launch:
         is_helper = " ".join(self.target).startswith(helpers)
         self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
         self.environment = launch_environment()
-        self.process = stat_of("self")
+        self.process = process_fields("self")
         self.executable = sys.executable
         self.directory = self._directory()
         self.umask = os.umask(0)
@@ -347,6 +361,13 @@ class Launch:
             return fd, termios.tcgetattr(fd)
         return None
 
+    def forget_descriptors(self) -> None:
+        """Close our copies in a worker: a daemon's would hold the terminal or a pipe."""
+        for fd, saved in self.kept.items():
+            if is_still(saved, self.descriptors[fd]):
+                os.close(saved)
+        self.kept = {}
+
     def began(self) -> int:
         """Return when the process began, in ns since the epoch, as far as one can tell."""
         if self.state or not self.process:
@@ -365,11 +386,12 @@ class Launch:
 
     def obstacle(self) -> str:
         """Return why there is no command to repeat, or nothing if there is one."""
-        if hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__"):
+        is_asked = hasattr(sys, "ps1") or sys.flags.interactive
+        if is_asked or hasattr(builtins, "__IPYTHON__"):
             return "an interactive interpreter has no command to repeat"
         if not sys.executable or self.target[:1] in ([], ["-"]):
             return "there is no command to repeat"
-        if has_only_forked(self.process):
+        if self.process and not has_executed(self.process):
             return "this process was forked by one that has not imported autoreload"
         return ""
 
@@ -400,7 +422,7 @@ def file_of(module: object) -> str:
 def installed_roots() -> "tuple[str, ...]":
     """Return the directories of the standard library and of installed packages.
 
-    They are those of sysconfig.get_paths(), without its megabyte of build settings.
+    As sysconfig.get_paths() has them, but without its megabyte of build settings.
     """
     roots = [
         p for p in map(str, sys.path) if p.endswith(("site-packages", "dist-packages"))
@@ -473,6 +495,7 @@ class WatchList:
         self.own: list[str] = []
         self.installed: list[str] = []
         self.meet = meet  # called with each file newly listed, see Snapshot.meet
+        self.lock = threading.RLock()
         self._listed: set[str] = set()
         self._names: list[str] = []  # of sys.modules, when it was last walked
         self._known: set[str] = set()  # those of them whose files are listed
@@ -484,10 +507,11 @@ class WatchList:
 
     def add(self, path: str, since: "int | None" = None) -> None:
         """List a file; one saved after the moment `since`, in ns, has changed thereby."""
-        if path and path not in self._listed and not self._ignores(path):
-            self._listed.add(path)
-            (self.installed if self.has_installed(path) else self.own).append(path)
-            self.meet(path, since)
+        with self.lock:
+            if path and path not in self._listed and not self._ignores(path):
+                self._listed.add(path)
+                (self.installed if self.has_installed(path) else self.own).append(path)
+                self.meet(path, since)
 
     def add_modules(self) -> None:
         """List the files of the modules imported since the last call."""
@@ -504,8 +528,9 @@ class WatchList:
         """List a path, a directory's files called `names`, or the matches of a glob."""
         is_glob = set(path) & set("*?[") and not os.path.exists(path)
         if is_glob or os.path.isdir(path):
-            self._watched[path, names] = None
-            self._walk(path, names, since)
+            with self.lock:
+                self._watched[path, names] = None
+                self._walk(path, names, since)
         else:
             self.add(path, since)
 
@@ -530,8 +555,9 @@ class WatchList:
             for start in ("", "*" + os.sep)
             for end in ("", os.sep + "*")
         ]
-        for listed in (self.own, self.installed):
-            listed[:] = [path for path in listed if not self._ignores(path)]
+        with self.lock:
+            for listed in (self.own, self.installed):
+                listed[:] = [path for path in listed if not self._ignores(path)]
 
     def has_installed(self, path: str) -> bool:
         """Tell installed files from the user's own, by the real path of their directory."""
@@ -679,7 +705,7 @@ class Snapshot:
         setattr(ExtensionFileLoader, "__init__", note_extension)
 
     def is_outdated(self, path: str, since: int) -> bool:
-        """Whether a source had changed after it was loaded, but before this file was.
+        """Whether a source had changed after its import, but before ours.
 
         It had if it is newer than the process, unless its bytecode is the same: then the
         program wrote it before importing it.
@@ -716,16 +742,14 @@ class Watcher:
     def __init__(self) -> None:
         self.snapshot = Snapshot()
         self.watch_list = WatchList(self.snapshot.meet)
-        self.lock = threading.RLock()  # of both together
+        self.lock = self.watch_list.lock  # of both together
         self._began = time.time_ns()
         self.changed_before: list[str] = []  # what the restart before this run was for
         self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
         self._freshest: list[str] = []
         self._modules = self._listed = 0  # how many: at the last look, when last listed
         self._listed_at = self._began
-        self._spawns = (
-            False  # it has worker processes that do not tell what they import
-        )
+        self._spawns = False  # workers that do not tell what they import
         self._rounds = 0
         self._own = 0  # how many own files there were in the last round
         self._next_round = (
@@ -748,15 +772,6 @@ class Watcher:
                 self.watch_list.add(path)
                 if self.snapshot.is_outdated(path, began):
                     self.snapshot.stamps[path] = None
-
-    def add(self, path: str) -> None:
-        """Watch just this path, even of a directory."""
-        with self.lock:
-            self.watch_list.add(path)
-
-    def watch(self, path: str, names: str = "*") -> None:
-        with self.lock:
-            self.watch_list.watch(path, names)
 
     def watch_failure(self, error: "BaseException | None") -> None:
         """Watch what may mend a failure; what was saved since the start may have."""
@@ -815,9 +830,6 @@ class Watcher:
             cost = time.thread_time() - begun
             self._next_round = time.monotonic() + max(check_time, 99 * cost)
             return changed
-
-    def settle(self, changed: "set[str]") -> None:
-        self.snapshot.settle(changed, self.watch_list.own)
 
     def saved_since(self, moment: int) -> "list[str]":
         saved = self.snapshot.saved
@@ -885,7 +897,7 @@ class LoopGuard:
         self.streaks = streaks
         self._began = time.monotonic()
         self._written: set[str] = set()
-        self._muted: dict[str, int | None] = {}  # with the checksum, if it matters
+        self._mutes = False  # it has been said
         if any(count >= 3 for count, _ in streaks.values()):
             sys.addaudithook(self._note_write)
 
@@ -894,24 +906,26 @@ class LoopGuard:
 
         `seen` is when the change was seen, in seconds of the monotonic clock.
         """
-        checksums = {path: checksum_of(path) for path in changed}
-        if all(self._muted.get(p, -1) in (None, checksums[p]) for p in changed):
+        is_soon = seen - self._began < 2 and len(changed) < 100
+        if (is_soon or self._mutes) and all(map(self._is_its_own, changed)):
+            if not self._mutes:
+                often = "after each of the last 3 starts"
+                say(f"{cause} {often}, ignored until another file changes")
+            self._mutes = True
             return True
-        soon = seen - self._began < 2 and len(changed) < 100
-        before, self.streaks, self._muted = self.streaks, {}, {}
-        for path in changed if soon else ():
-            count, checksum = before.get(path, (0, -1))
-            self.streaks[path] = [count + 1, checksums[path]]
-            if count >= 3 and path in self._written:
-                self._muted[path] = None
-            elif count >= 3 and checksum == checksums[path]:
-                self._muted[path] = checksum
-        if len(self._muted) < len(changed):
-            return False
-        say(
-            f"{cause} after each of the last 3 starts, ignored until another file changes"
-        )
-        return True
+        counts = {path: self.streaks.get(path, (0, 0))[0] + 1 for path in changed}
+        self._mutes = False
+        self.streaks = {
+            path: [count, checksum_of(path)]
+            for path, count in counts.items()
+            if is_soon
+        }
+        return False
+
+    def _is_its_own(self, path: str) -> bool:
+        """Whether the program itself has just written a file once more."""
+        count, checksum = self.streaks.get(path, (0, 0))
+        return count >= 3 and (path in self._written or checksum == checksum_of(path))
 
     def _note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
         writing = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
@@ -1037,7 +1051,8 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
         scheduler(io_loop)(call)
     except Exception:  # the loop is closed
         io_loop = None
-        background(call)
+        if not (done.is_set() or kept):  # it may have failed after the call
+            background(call)
     return done.wait(max(0.1, deadline - time.monotonic()))
 
 
@@ -1162,6 +1177,7 @@ class Ending:
         if _reloader.lookout.is_worker:
             return
         self.finishing = True
+        _reloader.note_failure()
         if not self.stopping and not self.outcome:
             return leave_note(self._launch, "{}")
         while True:
@@ -1213,6 +1229,7 @@ def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
     flush_all()
+    leave_note(_reloader.launch, "{}")
     if status < 0 and os.name == "posix":
         try:
             _signal.signal(-status, _signal.SIG_DFL)
@@ -1234,7 +1251,7 @@ def send(number: int, pids: "Iterable[int]") -> None:
 
 
 def ignores_interrupt(pid: int) -> bool:
-    fields = stat_of(pid)
+    fields = process_fields(pid)
     return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
 
 
@@ -1253,7 +1270,7 @@ def has_ended(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
-        return stat_of(pid)[:1] == [b"Z"]
+        return process_fields(pid)[:1] == [b"Z"]
 
 
 def is_still(fd: int, status: "os.stat_result | None") -> bool:
@@ -1342,17 +1359,22 @@ class Workers:
         self._orphans = {pid for pid in self._orphans if not has_ended(pid)}
 
     def _spawned(self) -> "set[int]":
-        """Return the processes of `multiprocessing` that do not report."""
+        """Return the processes of `multiprocessing`."""
         multiprocessing = sys.modules.get("multiprocessing.process")
         # Not active_children(): it would wait for them, from this thread.
         started = list(getattr(multiprocessing, "_children", ()))
-        return {process.pid for process in started} - self._forked
+        return {process.pid for process in started}
 
     def _pids(self) -> "list[int]":
         list(self.told())
-        # A child that has not run yet has not reported, either.
-        unheard = {pid for pid in children() if has_only_forked(stat_of(pid))}
-        return list(filter(in_our_group, self._forked | self._spawned() | unheard))
+        # A child that has not run yet has not reported, either; one that has executed
+        # something (subprocess with preexec_fn, os.spawn) is the program's own to end.
+        forked = {
+            pid
+            for pid in self._forked.union(children())
+            if not has_executed(process_fields(pid))
+        }
+        return list(filter(in_our_group, forked | self._spawned()))
 
 
 # --- The sockets: a port that never refuses -------------------------------------------
@@ -1362,7 +1384,7 @@ class Sockets:
     """The listening sockets, kept open behind the program's back."""
 
     def __init__(self, inherited: "dict[str, int]") -> None:
-        self._kept: dict[str, int] = {}  # what this run has asked for
+        self._kept: dict[str, tuple[int, os.stat_result]] = {}  # asked for in this run
         self._open = inherited
 
     def listen(self, address: "Address") -> "socket":
@@ -1376,8 +1398,8 @@ class Sockets:
         key = str(address)
         if key not in self._open:
             self._open[key] = open_socket(address).detach()
-        self._kept[key] = self._open[key]
-        copy = socket.socket(fileno=socket.dup(self._kept[key]))
+        self._kept[key] = self._open[key], os.fstat(self._open[key])
+        copy = socket.socket(fileno=socket.dup(self._open[key]))
         copy.setblocking(True)  # what asyncio has set is shared with the last run
         return copy  # which the program will close
 
@@ -1397,14 +1419,7 @@ class Sockets:
 
     def descriptors(self) -> "dict[str, int]":
         """Return those for the next run, if the program has not closed them blindly."""
-        return {key: fd for key, fd in self._kept.items() if is_socket(fd)}
-
-
-def is_socket(path: "str | int") -> bool:
-    try:
-        return S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
+        return {key: fd for key, (fd, it) in self._kept.items() if is_still(fd, it)}
 
 
 def replace_copies(ours: int) -> None:
@@ -1430,7 +1445,8 @@ def open_socket(address: "str | tuple[str, int]") -> "socket":
         return socket.create_server(where, family=family, backlog=socket.SOMAXCONN)
     unix = socket.AF_UNIX
     with socket.socket(unix) as probe:
-        if is_socket(address) and probe.connect_ex(address):  # left behind
+        is_left = os.path.exists(address) and S_ISSOCK(os.stat(address).st_mode)
+        if is_left and probe.connect_ex(address):
             os.unlink(address)
     return socket.create_server(address, family=unix, backlog=socket.SOMAXCONN)
 
@@ -1485,10 +1501,11 @@ def requests_are_done() -> bool:
 class Stop:
     """Ends the program: hooks, Ctrl-C, workers, each within the grace period."""
 
+    grace = 2.0  # in seconds
+
     def __init__(self, ending: Ending, workers: Workers, sockets: Sockets) -> None:
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None  # on whose thread they run
-        self.grace = 2.0  # in seconds
         self._ending = ending
         self._workers = workers
         self._sockets = sockets
@@ -1545,16 +1562,6 @@ class Stop:
 
 
 # --- The sweep: what exec hands on, put back ------------------------------------------
-
-
-def has_room(file: "Any") -> bool:
-    """Whether a file takes more at once, unlike a pipe that nobody reads."""
-    import select
-
-    try:
-        return bool(select.select([], [file], [], 0)[1])
-    except Exception:  # it has no descriptor; Windows
-        return True
 
 
 def flush(files: "Iterable[Any]" = (), *, patient: bool = True) -> None:
@@ -1630,6 +1637,8 @@ def restore_terminal(launch: Launch) -> None:
 class Lookout:
     """Watches in a thread; in a forked process, which never restarts, it reports."""
 
+    check_time = 0.5  # in seconds
+
     def __init__(
         self,
         watcher: Watcher,
@@ -1637,7 +1646,6 @@ class Lookout:
         heed: "Callable[[set[str]], object]",
         begin: "Callable[[float, float], None]",
     ) -> None:
-        self.check_time = 0.5  # in seconds
         self.started = self.requested = self.is_worker = False
         self.thread: threading.Thread | None = None
         self._watcher = watcher
@@ -1663,8 +1671,8 @@ class Lookout:
             )
 
     def _before_fork(self) -> None:
-        self._workers.expect()
         self._watcher.lock.acquire()  # a module half imported would stay so in the fork
+        self._workers.expect()
         self._watcher.list_modules()  # here, that not each worker reports them
         if self.thread and threading.active_count() == 2:
             import warnings  # Python 3.12 and later warn of our thread
@@ -1677,7 +1685,9 @@ class Lookout:
         self.run()
 
     def _become_worker(self) -> None:
-        self.is_worker, self.thread, self._watcher.lock = True, None, threading.RLock()
+        self.is_worker, self.thread = True, None
+        self._watcher.lock = self._watcher.watch_list.lock = threading.RLock()
+        _reloader.launch.forget_descriptors()
         self._watcher.watch_list.meet = self._report_file
         self._workers.tell("worker", os.getpid())
         self.run()
@@ -1698,9 +1708,9 @@ class Lookout:
             if kind == "file":
                 path, stamp = values
                 self._watcher.snapshot.stamps.setdefault(path, stamp)
-                self._watcher.add(path)
+                self._watcher.watch_list.add(path)
             elif kind == "watch":
-                self._watcher.watch(*values)
+                self._watcher.watch_list.watch(*values)
             elif kind == "start":
                 self._begin(*values)
             elif kind == "restart":
@@ -1710,7 +1720,7 @@ class Lookout:
         mask_signals(_signal.valid_signals())  # leave them to the program's threads
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()
-            time.sleep(0.05)
+            time.sleep(self.check_time)
         self._watcher.list_early(_reloader.launch.began())
         while True:
             try:
@@ -1735,8 +1745,8 @@ class Lookout:
             self._complaints.add(str(error))
             try:
                 report("something unexpected happened, watching goes on")
-            except Exception:  # the program may be closing all files, ours too
-                pass
+            except Exception:  # no descriptor is left, or all are being closed
+                say(f"{error}, watching goes on")
 
 
 # --- The restart: arrow-up, Enter -----------------------------------------------------
@@ -1781,7 +1791,6 @@ class Reloader:
         self.ending = Ending(self.launch)
         self.stop = Stop(self.ending, self.workers, self.sockets)
         self.lookout = Lookout(self.watcher, self.workers, self.heed, self.begin_as)
-        self.configured: set[str] = set()  # what somebody has set
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.options: dict[str, Any] = {}  # of the command line
         self.warned = False
@@ -1830,9 +1839,8 @@ class Reloader:
             (self.lookout, "check_time", check_time),
             (self.stop, "grace", grace),
         ):
-            if value is not None and name not in self.configured:
-                self.configured.add(name)
-                setattr(owner, name, value)
+            if value is not None:
+                vars(owner).setdefault(name, value)
 
     def begin_as(self, check_time: float, grace: float) -> None:
         self.configure(check_time, grace)
@@ -1842,14 +1850,13 @@ class Reloader:
         """Begin to watch."""
         lookout = self.lookout
         self.ending.interrupts.count()
-        if lookout.started:
-            return
-        lookout.started = True
-        if lookout.is_worker or lookout.thread:  # one begun by a fork waits for word
+        with self.watcher.lock:  # start() may be called from two threads at once
+            if lookout.started:
+                return
+            lookout.started = True
+        if lookout.is_worker:
             self.workers.tell("start", lookout.check_time, self.stop.grace)
-        if not lookout.is_worker:
-            if not self.commanded:
-                self.previous_hook, sys.excepthook = sys.excepthook, self.note_failure
+        else:
             self.ending.prepare()
         lookout.run()
 
@@ -1860,7 +1867,7 @@ class Reloader:
                 time.sleep(0.5)
 
     def watch(self, path: str) -> None:
-        self.watcher.watch(path)
+        self.watcher.watch_list.watch(path)
         if self.lookout.is_worker:
             self.workers.tell("watch", path)
 
@@ -1878,7 +1885,7 @@ class Reloader:
         seen, stale_since = time.monotonic(), time.time_ns() - 2 * 10**9
         requested, self.lookout.requested = self.lookout.requested, False
         if changed:
-            self.watcher.settle(changed)
+            self.watcher.snapshot.settle(changed, self.watcher.watch_list.own)
             self.pending |= changed
         cause = "restart() was called" if requested else self.cause(changed)
         if not requested and self.guard.mutes(changed, seen, cause):
@@ -1951,10 +1958,12 @@ class Reloader:
     def name(self) -> str:
         return self.target[1 if self.target[0] == "-m" else 0]
 
-    def note_failure(self, kind: "Any", error: BaseException, trace: "Any") -> None:
-        """Report an exception that nobody caught, and have it waited out."""
-        self.previous_hook(kind, error, trace)
-        if isinstance(error, Exception) and not self.lookout.is_worker:
+    def note_failure(self) -> None:
+        """Have an exception that nobody caught, and Python has shown, waited out."""
+        error = getattr(sys, "last_value", None)  # others set it for caught ones, too
+        trace = error and error.__traceback__
+        uncaught = isinstance(error, Exception) and trace and not trace.tb_frame.f_back
+        if uncaught and not self.commanded:
             self.ending.outcome = f"{self.name()} failed"
             self.watcher.watch_failure(error)
 
@@ -2014,9 +2023,9 @@ def watch_target(reloader: Reloader) -> None:
     """See what the sources look like that a supervised program is to run."""
     first = reloader.target[0]
     path = os.path.abspath("" if first in ("-m", "-c") else first)
-    reloader.watcher.add(path)
+    reloader.watcher.watch_list.add(path)
     folder = path if os.path.isdir(path) else os.path.dirname(path)
-    reloader.watcher.watch(folder, "*.py")
+    reloader.watcher.watch_list.watch(folder, "*.py")
     reloader.watcher.snapshot.look(reloader.watcher.watch_list.own)
 
 
@@ -2033,7 +2042,7 @@ def wait_out_crash(reloader: Reloader, status: int) -> None:
         time.sleep(reloader.lookout.check_time)
         more = set(reloader.watcher.look_around(reloader.lookout.check_time))
         if more:
-            reloader.watcher.settle(more)
+            reloader.watcher.snapshot.settle(more, reloader.watcher.watch_list.own)
             changed |= more
     say(f"{reloader.cause(changed)}, restarting")
     drop_bytecode(changed)
@@ -2058,7 +2067,7 @@ def run_target(target: "list[str]") -> None:
     code = load_target(target, main)
     if sys.version_info < (3, 15) and hasattr(main, "__file__"):
         vars(main).update(__cached__=getattr(main.__spec__, "cached", None))
-    _reloader.watcher.add(file_of(main))
+    _reloader.watcher.watch_list.add(file_of(main))
     exec(code, vars(main))
 
 
@@ -2078,7 +2087,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         path = target[0]
         if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
             path = os.path.join(os.getcwd(), path)
-        _reloader.watcher.add(os.path.abspath(path))
+        _reloader.watcher.watch_list.add(os.path.abspath(path))
         importer = get_importer(path)
         if not importer:
             return load_script(target[0], path, main)
