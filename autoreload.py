@@ -581,7 +581,7 @@ class WatchList:
     def _walk(self, path: str, names: str, since: "int | None") -> None:
         import glob
 
-        for top in [path] if os.path.isdir(path) else glob.iglob(path, recursive=True):
+        for top in [path] if os.path.exists(path) else glob.iglob(path, recursive=True):
             for file in (top, *files_below(top, names)):
                 self.add(file, since)
 
@@ -618,6 +618,8 @@ class Snapshot:
 
     def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
         self.stamps: dict[str, int | None] = {}  # None: there is no such file
+        self.loaded: list[str] = []  # not listed yet, in sys.modules or not
+        self.note: Callable[[str], object] = self.loaded.append
         self._stat = stat
 
     def stamp(self, path: str) -> "int | None":
@@ -687,7 +689,9 @@ class Snapshot:
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
             status = stat(path)
-            stamps[abspath(path)] = stamp_of(status)
+            full = abspath(path)
+            stamps[full] = stamp_of(status)
+            self.note(full)
             if saved_at(status) > doubtful:
                 try:
                     os.remove(cache_from_source(path))
@@ -792,6 +796,8 @@ class Watcher:
     def list_modules(self) -> None:
         """List what has been imported, and what those import who do not tell."""
         with self.lock:
+            while self.snapshot.loaded:  # also what has failed, and is no module
+                self.watch_list.add(self.snapshot.loaded.pop())
             self.watch_list.add_modules()
             if not (self._spawns or SPAWNING.isdisjoint(sys.modules)):
                 self._spawns = True
@@ -1664,31 +1670,33 @@ class Lookout:
 
     def attend_forks(self) -> None:
         if hasattr(os, "register_at_fork"):
+            # A module half imported would stay so in the fork.  The methods of a lock
+            # are C: in a function, a Ctrl-C that came during the fork would be ignored.
+            lock = self._watcher.lock
             os.register_at_fork(
-                before=self._before_fork,
-                after_in_parent=self._after_fork,
-                after_in_child=self._become_worker,
+                before=lock.acquire,
+                after_in_parent=lock.release,
+                after_in_child=lock.release,
+            )
+            os.register_at_fork(
+                before=self._before_fork, after_in_child=self._become_worker
             )
 
     def _before_fork(self) -> None:
-        self._watcher.lock.acquire()  # a module half imported would stay so in the fork
         self._workers.expect()
-        self._watcher.list_modules()  # here, that not each worker reports them
+        self.run()
         if self.thread and threading.active_count() == 2:
             import warnings  # Python 3.12 and later warn of our thread
 
             text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
             warnings.filterwarnings("ignore", text, DeprecationWarning)
 
-    def _after_fork(self) -> None:
-        self._watcher.lock.release()
-        self.run()
-
     def _become_worker(self) -> None:
         self.is_worker, self.thread = True, None
-        self._watcher.lock = self._watcher.watch_list.lock = threading.RLock()
         _reloader.launch.forget_descriptors()
+        self._watcher.list_modules()  # which the parent knows itself
         self._watcher.watch_list.meet = self._report_file
+        self._watcher.snapshot.note = self._watcher.watch_list.add  # it may die at once
         self._workers.tell("worker", os.getpid())
         self.run()
 
@@ -1988,12 +1996,13 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     def on_signal(number: int, frame: object) -> None:
         if not child:
             end_as(-number)
-        elif number == signal.SIGTERM:  # the terminal sends Ctrl-C to the child, too
-            child.terminate()
+        elif number != signal.SIGINT:  # the terminal sends Ctrl-C to the child, too
+            child.send_signal(number)
 
+    ends = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     if threading.current_thread() is threading.main_thread():  # that may be stuck
-        signal.signal(signal.SIGINT, on_signal)
-        signal.signal(signal.SIGTERM, on_signal)
+        for number in ends.difference(_reloader.launch.ignored):
+            signal.signal(number, on_signal)
     state = json.loads(environment[_STATE])
     while True:
         watch_target(_reloader)
@@ -2005,7 +2014,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             note = json.loads(read(state["notes"]) or "null")
         if status == AGAIN and note:
             state = note
-        elif note is not None or -status in (signal.SIGINT, signal.SIGTERM):
+        elif note is not None or -status in ends:
             end_as(status)
         else:
             restore_terminal(_reloader.launch)
@@ -2256,18 +2265,18 @@ def run(reloader: Reloader, words: "list[str]") -> None:
         outcome, status = verdict(error, reloader.name())
         is_leaving = ending.stopping or ending.interrupts.fatal()
         started = reloader.lookout.started and not reloader.lookout.is_worker
-        if status and started and not is_leaving:
+        if status is not None and started and not is_leaving:
             reloader.watcher.watch_failure(error)
-    if status or not options.until_success:
+    if status is not None or not options.until_success:
         ending.outcome = outcome
     sys.exit(status)
 
 
 def verdict(error: BaseException, name: str) -> "tuple[str, Any]":
-    """Tell how a program has ended, and what it gives to sys.exit()."""
+    """Tell how a program has ended, and what sys.exit() gets: None after a success."""
     if isinstance(error, SystemExit):
-        if not error.code:
-            return f"{name} ended", error.code
+        if error.code is None or (isinstance(error.code, int) and not error.code):
+            return f"{name} ended", None
         status = error.code if isinstance(error.code, int) else 1
         return f"{name} exited with status {status:d}", error.code
     if isinstance(error, NotFound):
@@ -2289,8 +2298,9 @@ def show_uncaught(error: BaseException) -> None:
 
 # The first one.  Others, of whatever version, hand out its functions for their own.
 _first = vars(sys).setdefault("_autoreload", globals())
-_reloader: Reloader = Reloader() if _first is globals() else _first["_reloader"]
-restarts = _reloader.restarts
+if _first is globals():
+    _reloader = Reloader()
+    restarts = _reloader.restarts
 globals().update({name: _first[name] for name in __all__ if name in _first})
 
 if __name__ == "__main__":

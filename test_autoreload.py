@@ -403,6 +403,14 @@ class EndingTest(ProgramTest):
         program.expect("fine")
         self.assertEqual(program.rest(), 0)
 
+    def test_a_status_that_is_empty_but_no_zero_is_a_failure_as_python_has_it(self):
+        for status in ("''", "0.0", "[]"):
+            with self.subTest(status):
+                program = self.program(app=f"raise SystemExit({status})")
+                program.wrap("--until-success", "app.py")
+                program.expect("app.py exited with status 1, waiting for a change$")
+                self.assertEqual(program.stop(), 130)
+
     def test_a_failure_is_waited_out_wherever_its_repair_is(self):
         program = self.program(
             app="import a; print('repaired')", a="import b", b="import c"
@@ -1412,6 +1420,31 @@ class RecoveryTest(ProgramTest):
         self.assertNotIn("unexpected", program.output)
         self.assertEqual(program.output.count("changed"), 1, program.output)
 
+    def test_a_module_whose_failure_the_program_has_caught(self):
+        text = """
+            import time
+            try:
+                import plugin
+                print("up", plugin.VALUE, flush=True)
+            except Exception as error:
+                print("caught", type(error).__name__, flush=True)
+            time.sleep(60)
+        """
+
+        def story(words, start):
+            program = self.program(app=code(start, text), plugin="VALUE =")
+            program.run(*words).expect("caught SyntaxError")
+            for value, said in (
+                ("1", "up 1"),
+                ("1 / 0", "caught ZeroDiv"),
+                ("3", "up 3"),
+            ):
+                program.write("plugin.py", f"VALUE = {value}")
+                program.expect("plugin.py changed, restarting", said)
+            self.assertEqual(program.stop(), 130)
+
+        self.each(story, ((PLAIN, START), (WRAPPED, "")))
+
     def test_new_files_count_only_after_a_failure(self):
         program = self.program(app=app("import a.b"), **{"a/__init__": "", "a/b": ""})
         os.mkdir(program.path("data"))
@@ -1490,6 +1523,10 @@ class WatchTest(ProgramTest):
         )
         program.write("data/x.txt")
         self.assert_quiet(program, "data/c.html")
+
+    def test_a_file_with_the_characters_of_a_glob_that_does_not_exist_yet(self):
+        name, save = self.save("d [x].txt")
+        self.story(name, (re.escape(name), save), (re.escape(name), save))
 
     def test_a_file_with_the_characters_of_a_glob(self):
         name, save = self.save("a[1].txt")
@@ -2511,6 +2548,21 @@ class ChildrenTest(Story):
             self.assert_clean(program)
 
         self.each(story, [(START,), ("",)])
+
+    def test_a_module_by_which_a_forked_worker_fails_is_watched(self):
+        program = self.story(
+            """
+            if not os.fork():
+                import late
+                say("worker", late.VALUE)
+                time.sleep(600)
+            time.sleep(60)
+            """,
+            late="1 / 0",
+        )
+        program.run("app.py").expect("ZeroDivisionError")
+        program.write("late.py", "VALUE = 1")
+        program.expect("late.py changed, restarting", "worker 1")
 
     def test_a_module_that_only_a_spawned_worker_imports_is_watched(self):
         text = """
