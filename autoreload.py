@@ -208,6 +208,11 @@ def is_ignored(number: int) -> bool:
     return bool(_signal.getsignal(number) == _signal.SIG_IGN)
 
 
+def mask_signals(signals: "Iterable[int]") -> None:
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, signals)
+
+
 def read(path: str) -> bytes:
     """Return what is in a file; nothing if it cannot be read."""
     try:
@@ -218,7 +223,10 @@ def read(path: str) -> bytes:
 
 
 def process_fields(pid: "int | str") -> "list[bytes]":
-    """Return state, flags and so on of a process, where the system is Linux."""
+    """Return what Linux knows about a process.
+
+    Of its fields 0 is the state, 6 the flags, 19 the start, 30 the ignored signals.
+    """
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
@@ -294,8 +302,7 @@ def take_state() -> "dict[str, Any]":
             _signal.signal(number, _signal.SIG_IGN)
         elif is_ignored(number):
             _signal.signal(number, usual.get(number, _signal.SIG_DFL))
-    if hasattr(_signal, "pthread_sigmask"):
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, state["mask"])
+    mask_signals(state["mask"])
     return state
 
 
@@ -416,7 +423,13 @@ def file_of(module: object) -> str:
     in_zip = type(loader).__module__ == "zipimport"
     file = loader.archive if in_zip else names.get("__file__")
     is_path = type(file) is str and file and "\0" not in file
-    return os.path.abspath(file) if is_path else ""
+    return absolute(file) if is_path else ""
+
+
+def absolute(path: str) -> str:
+    """Return a path as absolute, and the same object if it was: there are thousands."""
+    full = os.path.abspath(path)
+    return path if full == path else full
 
 
 def installed_roots() -> "tuple[str, ...]":
@@ -572,9 +585,8 @@ class WatchList:
         """Return the directories of the user's own sources, and to import from."""
         folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
         for folder in map(os.path.abspath, map(str, sys.path)):
-            if os.path.isdir(folder) and not self.has_installed(
-                os.path.join(folder, "x")
-            ):
+            is_installed = self.has_installed(os.path.join(folder, ""))
+            if os.path.isdir(folder) and not is_installed:
                 folders.add(folder)
         return outermost(folders - {os.sep})
 
@@ -618,8 +630,8 @@ class Snapshot:
 
     def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
         self.stamps: dict[str, int | None] = {}  # None: there is no such file
-        self.loaded: list[str] = []  # not listed yet, in sys.modules or not
-        self.note: Callable[[str], object] = self.loaded.append
+        self.loaded: list[str] = []  # and not listed yet
+        self.note: Callable[[str], object] = self.loaded.append  # of what is loaded
         self._stat = stat
 
     def stamp(self, path: str) -> "int | None":
@@ -684,12 +696,12 @@ class Snapshot:
         from _frozen_importlib_external import SourceFileLoader
         from _frozen_importlib_external import cache_from_source
 
-        stat, stamps, abspath = self._stat, self.stamps, os.path.abspath
+        stat, stamps = self._stat, self.stamps
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
             status = stat(path)
-            full = abspath(path)
+            full = absolute(path)
             stamps[full] = stamp_of(status)
             self.note(full)
             if saved_at(status) > doubtful:
@@ -756,9 +768,7 @@ class Watcher:
         self._spawns = False  # workers that do not tell what they import
         self._rounds = 0
         self._own = 0  # how many own files there were in the last round
-        self._next_round = (
-            time.monotonic() + 0.1
-        )  # when it is due; not amid the imports
+        self._next_round = time.monotonic() + 0.1  # not amid the first imports
 
     def note_loads(self) -> None:
         """Begin to take note of what is loaded, and of what has been."""
@@ -997,11 +1007,6 @@ def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
     )
 
 
-def mask_signals(signals: "Iterable[int]") -> None:
-    if hasattr(_signal, "pthread_sigmask"):
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, signals)
-
-
 def background(fn: "Callable[[], None]") -> None:
     """Call a function in a thread of its own, since it may hang."""
 
@@ -1048,10 +1053,9 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
                 return kept.append(run_coroutine(io_loop, finish(result)))
         except (Exception, SystemExit):
             report(text)
-        except BaseException:  # a Ctrl-C by hand
-            done.set()
-            raise
-        done.set()
+        finally:
+            if not kept:  # else finish() will tell
+                done.set()
 
     try:
         scheduler(io_loop)(call)
@@ -1213,7 +1217,8 @@ class Ending:
             say(f"{self.outcome}, waiting for a change")
         self.outcome, self.finished = "", True
         while not self.next:
-            time.sleep(0.1)  # not longer: a signal right before a sleep does not end it
+            # Not longer: a signal that arrives right before a sleep does not end it.
+            time.sleep(0.1 if _restart is supervise else 0.5)
         _restart(*self.next)
 
     def run_exit_functions(self) -> None:
@@ -1696,7 +1701,7 @@ class Lookout:
         _reloader.launch.forget_descriptors()
         self._watcher.list_modules()  # which the parent knows itself
         self._watcher.watch_list.meet = self._report_file
-        self._watcher.snapshot.note = self._watcher.watch_list.add  # it may die at once
+        self._watcher.snapshot.note = self._report_file  # at once: it may die of it
         self._workers.tell("worker", os.getpid())
         self.run()
 
