@@ -632,11 +632,11 @@ class Snapshot:
         self.stamps: dict[str, int | None] = {}  # None: there is no such file
         self.loaded: list[str] = []  # and not listed yet
         self.note: Callable[[str], object] = self.loaded.append  # of what is loaded
-        self._stat = stat
+        self.stat = stat
 
     def stamp(self, path: str) -> "int | None":
         try:
-            return stamp_of(self._stat(path))
+            return stamp_of(self.stat(path))
         except (OSError, ValueError):
             return None
 
@@ -646,7 +646,7 @@ class Snapshot:
         A directory is none: each file created in it would be a save.
         """
         try:
-            status = self._stat(path)
+            status = self.stat(path)
         except (OSError, ValueError):
             return 0
         return 0 if S_ISDIR(status.st_mode) else saved_at(status)
@@ -685,61 +685,60 @@ class Snapshot:
                 return
             changed.update(more)
 
-    def note_loads(self) -> None:
-        """Have the import system tell which stamp each file had as it was loaded.
 
-        It asks for a source's mtime and size just before it reads the code, be it from
-        the source or from the cache: the one moment that tells which code runs.  An
-        extension module is loaded right after its loader is made.
-        """
-        from _frozen_importlib_external import ExtensionFileLoader
-        from _frozen_importlib_external import SourceFileLoader
-        from _frozen_importlib_external import cache_from_source
+# --- The imports: which stamp a file had as it was loaded -----------------------------
 
-        stat, stamps = self._stat, self.stamps
-        doubtful = time.time_ns() - 2 * 10**9
 
-        def path_stats(loader: object, path: str) -> "dict[str, float]":
-            status = stat(path)
-            full = absolute(path)
-            stamps[full] = stamp_of(status)
-            self.note(full)
-            if saved_at(status) > doubtful:
-                try:
-                    os.remove(cache_from_source(path))
-                except (OSError, NotImplementedError):
-                    pass
-            return {"mtime": status.st_mtime, "size": status.st_size}
+def note_loads(snapshot: Snapshot) -> None:
+    """Have the import system tell which stamp each file had as it was loaded.
 
-        begin = ExtensionFileLoader.__init__
+    It asks for a source's mtime and size just before it reads the code, be it from the
+    source or from the cache: the one moment that tells which code runs.  An extension
+    module is loaded right after its loader is made.
+    """
+    from _frozen_importlib_external import ExtensionFileLoader
+    from _frozen_importlib_external import SourceFileLoader
+    from _frozen_importlib_external import cache_from_source
 
-        def note_extension(loader: "Any", name: str, path: str) -> None:
-            begin(loader, name, path)
-            self.stamps[os.path.abspath(path)] = self.stamp(path)
+    stat, stamps = snapshot.stat, snapshot.stamps
+    doubtful = time.time_ns() - 2 * 10**9
 
-        setattr(SourceFileLoader, "path_stats", path_stats)
-        setattr(ExtensionFileLoader, "__init__", note_extension)
+    def path_stats(loader: object, path: str) -> "dict[str, float]":
+        status = stat(path)
+        full = absolute(path)
+        stamps[full] = stamp_of(status)
+        snapshot.note(full)
+        if saved_at(status) > doubtful:
+            try:
+                os.remove(cache_from_source(path))
+            except (OSError, NotImplementedError):
+                pass
+        return {"mtime": status.st_mtime, "size": status.st_size}
 
-    def is_outdated(self, path: str, since: int) -> bool:
-        """Whether a source had changed after its import, but before ours.
+    begin = ExtensionFileLoader.__init__
 
-        It had if it is newer than the process, unless its bytecode is the same: then the
-        program wrote it before importing it.
-        """
-        if self.saved(path) <= since:
-            return False
-        from importlib.util import cache_from_source
-        from marshal import loads
+    def note_extension(loader: "Any", name: str, path: str) -> None:
+        begin(loader, name, path)
+        stamps[absolute(path)] = snapshot.stamp(path)
 
-        try:
-            with (
-                open(path, "rb") as file,
-                open(cache_from_source(path), "rb") as cached,
-            ):
-                code = compile(file.read(), path, "exec", dont_inherit=True)
-                return bool(code != loads(cached.read()[16:]))
-        except Exception:  # no cache, or half a source
-            return True
+    setattr(SourceFileLoader, "path_stats", path_stats)
+    setattr(ExtensionFileLoader, "__init__", note_extension)
+
+
+def is_outdated(path: str) -> bool:
+    """Whether the bytecode of a source that was imported before us is another one's.
+
+    If it is the same, the program wrote the source before importing it.
+    """
+    from importlib.util import cache_from_source
+    from marshal import loads
+
+    try:
+        with open(path, "rb") as file, open(cache_from_source(path), "rb") as cached:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+            return bool(code != loads(cached.read()[16:]))  # after the header
+    except Exception:  # no cache, or half a source
+        return True
 
 
 # --- The watcher: which file is looked at when ----------------------------------------
@@ -772,7 +771,7 @@ class Watcher:
 
     def note_loads(self) -> None:
         """Begin to take note of what is loaded, and of what has been."""
-        self.snapshot.note_loads()
+        note_loads(self.snapshot)
         for path in self._early:
             self.snapshot.meet(path)
 
@@ -784,7 +783,7 @@ class Watcher:
         with self.lock:
             for path in self._early:
                 self.watch_list.add(path)
-                if self.snapshot.is_outdated(path, began):
+                if self.snapshot.saved(path) > began and is_outdated(path):
                     self.snapshot.stamps[path] = None
 
     def watch_failure(self, error: "BaseException | None") -> None:
