@@ -514,6 +514,7 @@ class WatchList:
         self._known: set[str] = set()  # those of them whose files are listed
         self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
         self._next_walk = 0.0
+        self._costs = 0.0, 0.0  # of the last two walks, in seconds of CPU
         self._ignored: list[str] = []
         self._is_installed: dict[str, bool] = {}  # by directory
         self._roots: tuple[str, ...] = ()
@@ -556,8 +557,9 @@ class WatchList:
             begun = time.thread_time()
             for path, names in self._watched:
                 self._walk(path, names, 0)
-            pause = max(check_time, 99 * (time.thread_time() - begun))
-            self._next_walk = time.monotonic() + pause
+            self._costs = self._costs[1], time.thread_time() - begun
+            # The lesser of two: a stall of the machine is no reason to look away.
+            self._next_walk = time.monotonic() + max(check_time, 99 * min(self._costs))
 
     def ignore(self, pattern: str) -> None:
         import fnmatch
@@ -766,6 +768,7 @@ class Watcher:
         self._listed_at = self._began
         self._spawns = False  # workers that do not tell what they import
         self._rounds = 0
+        self._costs = 0.0, 0.0  # of the last two, in seconds of CPU
         self._own = 0  # how many own files there were in the last round
         self._next_round = time.monotonic() + 0.1  # not amid the first imports
 
@@ -842,8 +845,9 @@ class Watcher:
                 self._own = len(own)
                 candidates = own + [p for p in self.changed_before if p in installed]
                 self._freshest = sorted(candidates, key=self.snapshot.saved)[-4:]
-            cost = time.thread_time() - begun
-            self._next_round = time.monotonic() + max(check_time, 99 * cost)
+            self._costs = self._costs[1], time.thread_time() - begun
+            # The lesser of two: a stall of the machine is no reason to look away.
+            self._next_round = time.monotonic() + max(check_time, 99 * min(self._costs))
             return changed
 
     def saved_since(self, moment: int) -> "list[str]":
