@@ -1066,7 +1066,7 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
         io_loop = None
         if not (done.is_set() or kept):  # it may have failed after the call
             background(call)
-    return done.wait(max(0.1, deadline - time.monotonic()))
+    return done.wait(max(0.01, deadline - time.monotonic()))
 
 
 def name_of_hook(hook: "Callable[[], object]") -> str:
