@@ -164,6 +164,16 @@ def path_of(path: "str | os.PathLike[str]") -> str:
     return text
 
 
+def check_number(name: str, value: object, least: int) -> None:
+    """Check an argument that is a number of milliseconds or seconds."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not least <= value < 1e9:
+        raise ValueError(
+            f"{name} must be at least {least} and below 1e9, not {value!r}"
+        )
+
+
 # --- The basics: what every room uses -------------------------------------------------
 
 FILE = os.path.abspath(__file__)
@@ -444,12 +454,17 @@ def installed_roots() -> "tuple[str, ...]":
     return tuple(os.path.join(os.path.realpath(root), "") for root in roots)
 
 
-def files_below(folder: str, pattern: str) -> "Iterator[str]":
-    """Yield the files in a directory and all below it whose names match `pattern`."""
+def matcher(*globs: str) -> "Callable[[str], object]":
+    """Return what tells whether a name matches one of some globs."""
     import fnmatch
     import re
 
-    skipped = re.compile("|".join(map(fnmatch.translate, SKIPPED))).match
+    return re.compile("|".join(map(fnmatch.translate, globs))).match
+
+
+def files_below(folder: str, pattern: str) -> "Iterator[str]":
+    """Yield the files in a directory and all below it whose names match `pattern`."""
+    skipped, named = matcher(*SKIPPED), matcher(pattern)
     visited = set()
     for top, folders, files in os.walk(folder, followlinks=True):
         try:
@@ -461,8 +476,8 @@ def files_below(folder: str, pattern: str) -> "Iterator[str]":
             continue
         visited.add(real)
         folders[:] = [name for name in folders if not skipped(name)]
-        for name in fnmatch.filter(files, pattern):
-            if not skipped(name):
+        for name in files:
+            if named(name) and not skipped(name):
                 yield os.path.join(top, name)
 
 
@@ -515,7 +530,7 @@ class WatchList:
         self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
         self._next_walk = 0.0
         self._costs = 0.0, 0.0  # of the last two walks, in seconds of CPU
-        self._ignored: list[str] = []
+        self._ignored: list[Callable[[str], object]] = []
         self._is_installed: dict[str, bool] = {}  # by directory
         self._roots: tuple[str, ...] = ()
 
@@ -562,13 +577,12 @@ class WatchList:
             self._next_walk = time.monotonic() + max(check_time, 99 * min(self._costs))
 
     def ignore(self, pattern: str) -> None:
-        import fnmatch
-
         pattern = os.path.normcase(os.path.normpath(pattern))
+        anywhere, below = "*" + os.sep, os.sep + "*"
         self._ignored += [
-            fnmatch.translate(start + pattern + end)
-            for start in ("", "*" + os.sep)
-            for end in ("", os.sep + "*")
+            matcher(start + pattern + end)
+            for start in ("", anywhere)
+            for end in ("", below)
         ]
         with self.lock:
             for listed in (self.own, self.installed):
@@ -600,10 +614,7 @@ class WatchList:
                 self.add(file, since)
 
     def _ignores(self, path: str) -> bool:
-        import re
-
-        path = os.path.normcase(path)
-        return any(re.match(pattern, path) for pattern in self._ignored)
+        return any(matches(os.path.normcase(path)) for matches in self._ignored)
 
 
 # --- The snapshot: noticing a difference ----------------------------------------------
@@ -1835,13 +1846,8 @@ class Reloader:
         return self.is_possible()
 
     def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
-        for name, value, least in (("check_time", check_time, 1), ("grace", grace, 0)):
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                raise TypeError(f"{name} must be a number, not {value!r}")
-            if not least <= value < 1e9:
-                raise ValueError(
-                    f"{name} must be at least {least} and below 1e9, not {value!r}"
-                )
+        check_number("check_time", check_time, 1)
+        check_number("grace", grace, 0)
         scheduler(io_loop)
         if self.is_active():
             if io_loop is None and "asyncio" in sys.modules:
@@ -2099,17 +2105,16 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         spec = find_module(sys.argv.pop(1))
         sys.argv[0] = spec.origin
     else:
-        from pkgutil import get_importer
+        from importlib.machinery import PathFinder
 
         path = target[0]
         if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
             path = os.path.join(os.getcwd(), path)
         _reloader.watcher.watch_list.add(os.path.abspath(path))
-        importer = get_importer(path)
-        if not importer:
+        spec = PathFinder.find_spec("__main__", [path])
+        if not sys.path_importer_cache.get(path):  # neither a directory nor a zip
             return load_script(target[0], path, main)
         set_path(path, always=True)
-        spec = importer.find_spec("__main__")
         if not spec:
             raise NotFound(f"there is no __main__ module in {target[0]}")
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
@@ -2175,15 +2180,34 @@ def set_path(entry: str, *, always: bool = False) -> None:
 
 
 VALUED = "--watch", "--ignore", "--check-time", "--grace"
+# What the options are, if they are not given.
+DEFAULTS: "dict[str, Any]" = {
+    "watch": [],
+    "ignore": [],
+    "until_success": False,
+    "check_time": None,
+    "grace": None,
+    "clear": False,
+    "supervise": False,
+}
 
 
-def parse(words: "list[str]", target: "list[str]") -> "argparse.Namespace":
-    """Parse the options; complain if no target follows."""
+def parse(words: "list[str]", target: "list[str]") -> "dict[str, Any]":
+    """Return the options; complain if one is wrong, or if no target follows."""
+    is_named = target not in ([], ["-"], ["-m"], ["-c"])
+    if is_named and not words:
+        return DEFAULTS  # importing argparse takes longer than importing all of this
     parser = make_parser()
-    options = parser.parse_args(words)
-    if target in ([], ["-"], ["-m"], ["-c"]):
+    options = vars(parser.parse_args(words))
+    if not is_named:
         kinds = "-m module, a script, a directory, a zip or -c code"
         parser.error(f"name a target: {kinds}")
+    try:
+        for option, least in (("check_time", 1), ("grace", 0)):
+            if options[option] is not None:
+                check_number("--" + option.replace("_", "-"), options[option], least)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -2194,18 +2218,6 @@ def make_parser() -> "argparse.ArgumentParser":
         def error(self, message: str) -> "NoReturn":
             self.exit(2, f"autoreload: {message}\n")
 
-    def at_least(least: float) -> "Callable[[str], float]":
-        def number(text: str) -> float:
-            try:
-                if least <= float(text) < 1e9:
-                    return float(text)
-            except ValueError:
-                pass
-            rule = f"must be at least {least:g} and below 1e9, not {text!r}"
-            raise argparse.ArgumentTypeError(rule)
-
-        return number
-
     parser = Parser(
         prog="autoreload.py",
         usage="%(prog)s [options] (-m module | script | directory | zip | -c code) [args]",
@@ -2214,37 +2226,38 @@ def make_parser() -> "argparse.ArgumentParser":
         allow_abbrev=False,
     )
     add = parser.add_argument
-    several: Any = {"action": "append", "default": []}
     text = "also watch a file, a directory with all below it, or a glob"
-    add("--watch", metavar="PATH", help=text, **several)
-    add("--ignore", metavar="GLOB", help="never restart for what matches", **several)
+    add("--watch", metavar="PATH", action="append", help=text)
+    text = "never restart for what matches"
+    add("--ignore", metavar="GLOB", action="append", help=text)
     add("--until-success", action="store_true", help="end when the program succeeds")
     text = "see changes within so many milliseconds (500)"
-    add("--check-time", metavar="MS", type=at_least(1), help=text)
+    add("--check-time", metavar="MS", type=float, help=text)
     text = "wait so long for hooks, then for the clean-up (2)"
-    add("--grace", metavar="SECONDS", type=at_least(0), help=text)
+    add("--grace", metavar="SECONDS", type=float, help=text)
     add("--clear", action="store_true", help="clear the terminal before each run")
     text = "run it in a child, survive crashes (always on Windows)"
     add("--supervise", action="store_true", help=text)
     add("--version", action="version", version=f"autoreload {__version__}")
+    parser.set_defaults(**DEFAULTS)
     return parser
 
 
-def enter(reloader: Reloader, options: "Any", words: "list[str]") -> None:
+def enter(reloader: Reloader, options: "dict[str, Any]", words: "list[str]") -> None:
     """Begin to watch as the options say."""
     reloader.command, reloader.commanded = reloader.launch.target, True
     if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
         reloader.command = [FILE, *words]
-    for pattern in options.ignore:
+    for pattern in options["ignore"]:
         reloader.watcher.watch_list.ignore(pattern)
-    for path in options.watch:
+    for path in options["watch"]:
         reloader.watch(os.path.abspath(path))
-    check_time = options.check_time and options.check_time / 1000
-    reloader.configure(check_time, options.grace)
+    check_time = options["check_time"] and options["check_time"] / 1000
+    reloader.configure(check_time, options["grace"])
     in_child = "notes" in reloader.launch.state
-    if (options.supervise or _restart is supervise) and not in_child:
+    if (options["supervise"] or _restart is supervise) and not in_child:
         supervise(*reloader.next_run(0))
-    if options.clear and os.isatty(1):
+    if options["clear"] and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
     reloader.begin()
 
@@ -2254,12 +2267,9 @@ def enter(reloader: Reloader, options: "Any", words: "list[str]") -> None:
 
 def run(reloader: Reloader, words: "list[str]") -> None:
     """Carry out a command line: run the target, and end or wait as its ending asks."""
-    from types import SimpleNamespace
-
     ours, target = split(words, VALUED)
-    known = reloader.launch.state.get("options")  # argparse takes its time to import
-    options = SimpleNamespace(**known) if known else parse(ours, target)
-    reloader.options, reloader.target = vars(options), target
+    options = reloader.launch.state.get("options") or parse(ours, target)
+    reloader.options, reloader.target = options, target
     ending = reloader.ending
     if reloader.is_active():
         enter(reloader, options, words)
@@ -2275,7 +2285,7 @@ def run(reloader: Reloader, words: "list[str]") -> None:
         started = reloader.lookout.started and not reloader.lookout.is_worker
         if status is not None and started and not is_leaving:
             reloader.watcher.watch_failure(error)
-    if status is not None or not options.until_success:
+    if status is not None or not options["until_success"]:
         ending.outcome = outcome
     sys.exit(status)
 

@@ -506,7 +506,6 @@ class EndingTest(ProgramTest):
 
     def test_a_target_that_is_missing_at_first_is_a_typing_mistake(self):
         program = self.program(**{"pkg/__init__": "", "dir/x": ""})
-        number = "argument --grace: must be at least 0 and below 1e9, not '{}'"
         name_it = "name a target: -m module, a script, a directory, a zip or -c code"
         for line, message in (
             ("nowhere.py", "cannot open nowhere.py (No such file or directory)"),
@@ -520,8 +519,9 @@ class EndingTest(ProgramTest):
             ("-m", name_it),
             ("-", name_it),
             ("--nonsense x", "unrecognized arguments: --nonsense"),
-            ("--grace soon x", number.format("soon")),
-            ("--grace -1 x", number.format("-1")),
+            ("--grace soon x", "argument --grace: invalid float value: 'soon'"),
+            ("--grace -1 x", "--grace must be at least 0 and below 1e9, not -1.0"),
+            ("--grace nan x", "--grace must be at least 0 and below 1e9, not nan"),
             ("--watch", "argument --watch: expected one argument"),
         ):
             with self.subTest(line):
