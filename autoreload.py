@@ -232,39 +232,6 @@ def read(path: str) -> bytes:
         return b""
 
 
-def process_fields(pid: "int | str") -> "list[bytes]":
-    """Return what Linux knows about a process.
-
-    Of its fields 0 is the state, 6 the flags, 19 the start, 30 the ignored signals.
-    """
-    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-
-
-def has_executed(fields: "list[bytes]") -> bool:
-    """Whether a process runs a program of its own: no PF_FORKNOEXEC."""
-    return bool(fields) and int(fields[6]) & 0x40 == 0
-
-
-def children() -> "list[int]":
-    """Return the children of this process, where the system is Linux."""
-    folder = "/proc/self/task"
-    tasks = os.listdir(folder) if os.path.isdir(folder) else ()
-    lists = [read(f"{folder}/{task}/children").split() for task in tasks]
-    return [int(pid) for pids in lists for pid in pids]
-
-
-def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
-    """Return what is open, or only what exec hands on."""
-    found = {}
-    for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
-        try:
-            if os.get_inheritable(fd) >= inheritable:
-                found[fd] = os.fstat(fd)
-        except OSError:  # the one that listed the directory, or closed meanwhile
-            pass
-    return found
-
-
 def split(
     words: "Sequence[str]", valued: "Iterable[str]"
 ) -> "tuple[list[str], list[str]]":
@@ -289,7 +256,94 @@ def split(
     return options, rest[1:] if rest[:1] == ["--"] else rest
 
 
-# --- The last run: what it has left to this one ---------------------------------------
+# --- The system: what it knows of processes and descriptors ---------------------------
+
+
+def process_fields(pid: "int | str") -> "list[bytes]":
+    """Return what Linux knows about a process.
+
+    Of its fields 0 is the state, 6 the flags, 19 the start, 30 the ignored signals.
+    """
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def has_executed(fields: "list[bytes]") -> bool:
+    """Whether a process runs a program of its own: no PF_FORKNOEXEC."""
+    return bool(fields) and int(fields[6]) & 0x40 == 0
+
+
+def children() -> "list[int]":
+    """Return the children of this process, where the system is Linux."""
+    folder = "/proc/self/task"
+    tasks = os.listdir(folder) if os.path.isdir(folder) else ()
+    lists = [read(f"{folder}/{task}/children").split() for task in tasks]
+    return [int(pid) for pids in lists for pid in pids]
+
+
+def launch_environment() -> "dict[str, str]":
+    """Return the environment as it was before the program changed it.
+
+    Linux remembers it, unless the process has overwritten it by a title.
+    """
+    words = os.fsdecode(read("/proc/self/environ")).split("\0")[:-1]
+    pairs = [word.partition("=") for word in words]
+    if not pairs or not all(sign for _, sign, _ in pairs):
+        return dict(os.environ)
+    return {name: value for name, _, value in pairs}
+
+
+def send(number: int, pids: "Iterable[int]") -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:  # it has ended
+            pass
+
+
+def ignores_interrupt(pid: int) -> bool:
+    fields = process_fields(pid)
+    return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
+
+
+def in_our_group(pid: int) -> bool:
+    """Whether a process belongs to the job: one that left it, or has ended, does not."""
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except OSError:
+        return False
+    except AttributeError:  # Windows
+        return True
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended; leave no zombie, if it was a child."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
+        return process_fields(pid)[:1] == [b"Z"]
+
+
+def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
+    """Return what is open, or only what exec hands on."""
+    found = {}
+    for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
+        try:
+            if os.get_inheritable(fd) >= inheritable:
+                found[fd] = os.fstat(fd)
+        except OSError:  # the one that listed the directory, or closed meanwhile
+            pass
+    return found
+
+
+def is_still(fd: int, status: "os.stat_result | None") -> bool:
+    """Whether the program has not closed a descriptor, and used its number."""
+    try:
+        return status is not None and os.path.samestat(os.fstat(fd), status)
+    except OSError:
+        return False
+
+
+# --- The state: what one run leaves to the next ---------------------------------------
 
 _STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
 
@@ -316,19 +370,14 @@ def take_state() -> "dict[str, Any]":
     return state
 
 
+def leave_note(state: "dict[str, Any]", text: str) -> None:
+    """Tell the supervisor, if there is one, that this end is meant."""
+    if "notes" in state:
+        with open(state["notes"], "w", encoding="utf-8") as file:
+            file.write(text)
+
+
 # --- The launch: what must be remembered before the program touches it ----------------
-
-
-def launch_environment() -> "dict[str, str]":
-    """Return the environment as it was before the program changed it.
-
-    Linux remembers it, unless the process has overwritten it by a title.
-    """
-    words = os.fsdecode(read("/proc/self/environ")).split("\0")[:-1]
-    pairs = [word.partition("=") for word in words]
-    if not pairs or not all(sign for _, sign, _ in pairs):
-        return dict(os.environ)
-    return {name: value for name, _, value in pairs}
 
 
 class Launch:
@@ -356,6 +405,7 @@ class Launch:
         }
         self.terminal = self._terminal()
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
+        self._warned = False
         self.mask: list[int] = []
         if hasattr(_signal, "pthread_sigmask"):
             self.mask += _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
@@ -411,6 +461,20 @@ class Launch:
         if self.process and not has_executed(self.process):
             return "this process was forked by one that has not imported autoreload"
         return ""
+
+    def can_repeat(self) -> bool:
+        """Whether there is a command to repeat, and nobody has forbidden it."""
+        return not (self.is_off or self.obstacle())
+
+    def check(self) -> bool:
+        """Whether there is one; a user who would wonder is told, once, why not."""
+        if self.obstacle() and not (self.is_off or self._warned):
+            import warnings
+
+            self._warned = True
+            text = f"autoreload: {self.obstacle()}, nothing is watched"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        return self.can_repeat()
 
 
 # --- The files: what a program consists of --------------------------------------------
@@ -489,11 +553,8 @@ def failure_files(error: "BaseException | None") -> "Iterator[str]":
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        errors += [
-            error.__cause__,
-            error.__context__,
-            *getattr(error, "exceptions", ()),
-        ]
+        errors += [error.__cause__, error.__context__]
+        errors += getattr(error, "exceptions", ())
         trace = error.__traceback__
         while trace:
             yield trace.tb_frame.f_code.co_filename
@@ -513,23 +574,43 @@ def outermost(folders: "Iterable[str]") -> "list[str]":
     return found
 
 
+# --- The pace: one per cent of a core -------------------------------------------------
+
+
+class Pace:
+    """Says when some work is due, so that it takes at most 1 % of a core."""
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self._due = time.monotonic() + delay  # in seconds
+        self._costs = 0.0, 0.0  # of the last two times, in seconds of CPU
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def rest(self, begun: float, seconds: float) -> None:
+        """Let work rest that has begun at a moment of the thread's clock."""
+        self._costs = self._costs[1], time.thread_time() - begun
+        # The lesser of two: a stall of the machine is no reason to look away.
+        self._due = time.monotonic() + max(seconds, 99 * min(self._costs))
+
+
 # --- The watch list: which files matter -----------------------------------------------
 
 
 class WatchList:
     """The files that matter, each listed once: the user's own ones, and installed ones."""
 
-    def __init__(self, meet: "Callable[[str, int | None], None]") -> None:
+    def __init__(
+        self, meet: "Callable[[str, int | None], None]", edited: "Collection[str]"
+    ) -> None:
         self.own: list[str] = []
         self.installed: list[str] = []
         self.meet = meet  # called with each file newly listed, see Snapshot.meet
         self.lock = threading.RLock()
+        self._edited = edited  # before this run: what the user edits is his own
         self._listed: set[str] = set()
-        self._names: list[str] = []  # of sys.modules, when it was last walked
-        self._known: set[str] = set()  # those of them whose files are listed
         self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
-        self._next_walk = 0.0
-        self._costs = 0.0, 0.0  # of the last two walks, in seconds of CPU
+        self._pace = Pace()  # of walking them again
         self._ignored: list[Callable[[str], object]] = []
         self._is_installed: dict[str, bool] = {}  # by directory
         self._roots: tuple[str, ...] = ()
@@ -542,17 +623,6 @@ class WatchList:
                 (self.installed if self.has_installed(path) else self.own).append(path)
                 self.meet(path, since)
 
-    def add_modules(self) -> None:
-        """List the files of the modules imported since the last call."""
-        names = list(sys.modules)  # at once: other threads import
-        if names != self._names:
-            self._names = names
-            for name in [name for name in names if name not in self._known]:
-                path = file_of(sys.modules.get(name))
-                if path:
-                    self._known.add(name)
-                    self.add(path)
-
     def watch(self, path: str, names: str = "*", since: "int | None" = None) -> None:
         """List a path, a directory's files called `names`, or the matches of a glob."""
         is_glob = set(path) & set("*?[") and not os.path.exists(path)
@@ -564,17 +634,12 @@ class WatchList:
             self.add(path, since)
 
     def walk_again(self, check_time: float) -> None:
-        """List what was created in watched directories: it has changed thereby.
-
-        It is done every `check_time` seconds, or more seldom if it takes long.
-        """
-        if self._watched and time.monotonic() > self._next_walk:
+        """List what was created in watched directories: it has changed thereby."""
+        if self._watched and self._pace.is_due():
             begun = time.thread_time()
             for path, names in self._watched:
                 self._walk(path, names, 0)
-            self._costs = self._costs[1], time.thread_time() - begun
-            # The lesser of two: a stall of the machine is no reason to look away.
-            self._next_walk = time.monotonic() + max(check_time, 99 * min(self._costs))
+            self._pace.rest(begun, check_time)
 
     def ignore(self, pattern: str) -> None:
         pattern = os.path.normcase(os.path.normpath(pattern))
@@ -595,7 +660,7 @@ class WatchList:
             self._roots = self._roots or installed_roots()
             real = os.path.join(os.path.realpath(folder), "")
             self._is_installed[folder] = real.startswith(self._roots)
-        return self._is_installed[folder]
+        return self._is_installed[folder] and path not in self._edited
 
     def source_folders(self) -> "list[str]":
         """Return the directories of the user's own sources, and to import from."""
@@ -643,8 +708,6 @@ class Snapshot:
 
     def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
         self.stamps: dict[str, int | None] = {}  # None: there is no such file
-        self.loaded: list[str] = []  # and not listed yet
-        self.note: Callable[[str], object] = self.loaded.append  # of what is loaded
         self.stat = stat
 
     def stamp(self, path: str) -> "int | None":
@@ -702,40 +765,73 @@ class Snapshot:
 # --- The imports: which stamp a file had as it was loaded -----------------------------
 
 
-def note_loads(snapshot: Snapshot) -> None:
-    """Have the import system tell which stamp each file had as it was loaded.
+class Imports:
+    """Knows what has been imported, and what its file looked like then."""
 
-    It asks for a source's mtime and size just before it reads the code, be it from the
-    source or from the cache: the one moment that tells which code runs.  An extension
-    module is loaded right after its loader is made.
-    """
-    from _frozen_importlib_external import ExtensionFileLoader
-    from _frozen_importlib_external import SourceFileLoader
-    from _frozen_importlib_external import cache_from_source
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.loaded: list[str] = []  # and not listed yet; also what has failed
+        self.note: Callable[[str], object] = self.loaded.append  # what is loaded
+        # Among them is the program, whose `__file__` Python removes at its end.
+        self.early = set(filter(None, map(file_of, list(sys.modules.values()))))
+        self._snapshot = snapshot
+        self._names: list[str] = []  # of sys.modules, when it was last walked
+        self._known: set[str] = set()  # those of them whose files are listed
+        self._count = 0  # of modules, at the last call of have_paused()
 
-    stat, stamps = snapshot.stat, snapshot.stamps
-    doubtful = time.time_ns() - 2 * 10**9
+    def attend(self) -> None:
+        """Have the import system tell what it loads.
 
-    def path_stats(loader: object, path: str) -> "dict[str, float]":
-        status = stat(path)
-        full = absolute(path)
-        stamps[full] = stamp_of(status)
-        snapshot.note(full)
-        if saved_at(status) > doubtful:
-            try:
-                os.remove(cache_from_source(path))
-            except (OSError, NotImplementedError):
-                pass
-        return {"mtime": status.st_mtime, "size": status.st_size}
+        It asks for a source's mtime and size just before it reads the code, be it from
+        the source or from the cache: the one moment that tells which code runs.  An
+        extension module is loaded right after its loader is made.
+        """
+        from _frozen_importlib_external import ExtensionFileLoader
+        from _frozen_importlib_external import SourceFileLoader
+        from _frozen_importlib_external import cache_from_source
 
-    begin = ExtensionFileLoader.__init__
+        stat, stamps = self._snapshot.stat, self._snapshot.stamps
+        doubtful = time.time_ns() - 2 * 10**9
 
-    def note_extension(loader: "Any", name: str, path: str) -> None:
-        begin(loader, name, path)
-        stamps[absolute(path)] = snapshot.stamp(path)
+        def path_stats(loader: object, path: str) -> "dict[str, float]":
+            status = stat(path)
+            full = absolute(path)
+            stamps[full] = stamp_of(status)
+            self.note(full)
+            if saved_at(status) > doubtful:
+                try:
+                    os.remove(cache_from_source(path))
+                except (OSError, NotImplementedError):
+                    pass
+            return {"mtime": status.st_mtime, "size": status.st_size}
 
-    setattr(SourceFileLoader, "path_stats", path_stats)
-    setattr(ExtensionFileLoader, "__init__", note_extension)
+        begin = ExtensionFileLoader.__init__
+
+        def note_extension(loader: "Any", name: str, path: str) -> None:
+            begin(loader, name, path)
+            stamps[absolute(path)] = self._snapshot.stamp(path)
+
+        setattr(SourceFileLoader, "path_stats", path_stats)
+        setattr(ExtensionFileLoader, "__init__", note_extension)
+        for path in self.early:
+            self._snapshot.meet(path)
+
+    def have_paused(self) -> bool:
+        """Whether there are new ones, but none since the last call."""
+        before, self._count = self._count, len(sys.modules)
+        return before == self._count != len(self._names)
+
+    def new(self) -> "Iterator[str]":
+        """Yield the files of what has been imported since the last call."""
+        while self.loaded:
+            yield self.loaded.pop()
+        names = list(sys.modules)  # at once: other threads import
+        if names != self._names:
+            self._names = names
+            for name in [name for name in names if name not in self._known]:
+                path = file_of(sys.modules.get(name))
+                if path:
+                    self._known.add(name)
+                    yield path
 
 
 def is_outdated(path: str) -> bool:
@@ -767,35 +863,22 @@ SPAWNING = {
 class Watcher:
     """Keeps the watch list and the snapshot up to date, and knows what has changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, edited: "Collection[str]") -> None:
         self.snapshot = Snapshot()
-        self.watch_list = WatchList(self.snapshot.meet)
-        self.lock = self.watch_list.lock  # of both together
-        self._began = time.time_ns()
-        self.changed_before: list[str] = []  # what the restart before this run was for
-        self._early = set(filter(None, map(file_of, list(sys.modules.values()))))
+        self.watch_list = WatchList(self.snapshot.meet, edited)
+        self.imports = Imports(self.snapshot)
+        self.lock = self.watch_list.lock  # of all three together
         self._freshest: list[str] = []
-        self._modules = self._listed = 0  # how many: at the last look, when last listed
-        self._listed_at = self._began
-        self._spawns = False  # workers that do not tell what they import
-        self._rounds = 0
-        self._costs = 0.0, 0.0  # of the last two, in seconds of CPU
         self._own = 0  # how many own files there were in the last round
-        self._next_round = time.monotonic() + 0.1  # not amid the first imports
-
-    def note_loads(self) -> None:
-        """Begin to take note of what is loaded, and of what has been."""
-        note_loads(self.snapshot)
-        for path in self._early:
-            self.snapshot.meet(path)
+        self._rounds = 0
+        self._pace = Pace(0.1)  # of rounds, the first one not amid the first imports
+        self._began = self._listed_at = time.time_ns()  # the last time modules were
+        self._spawns = False  # workers that do not tell what they import
 
     def list_early(self, began: int) -> None:
-        """List the modules imported before ours, some of them changed since `began`.
-
-        Among them is the program, whose `__file__` Python removes at its end.
-        """
+        """List the modules imported before ours, some of them changed since `began`."""
         with self.lock:
-            for path in self._early:
+            for path in self.imports.early:
                 self.watch_list.add(path)
                 if self.snapshot.saved(path) > began and is_outdated(path):
                     self.snapshot.stamps[path] = None
@@ -819,9 +902,8 @@ class Watcher:
     def list_modules(self) -> None:
         """List what has been imported, and what those import who do not tell."""
         with self.lock:
-            while self.snapshot.loaded:  # also what has failed, and is no module
-                self.watch_list.add(self.snapshot.loaded.pop())
-            self.watch_list.add_modules()
+            for path in self.imports.new():
+                self.watch_list.add(path)
             if not (self._spawns or SPAWNING.isdisjoint(sys.modules)):
                 self._spawns = True
                 self.watch_sources(self._listed_at)
@@ -830,14 +912,12 @@ class Watcher:
     def look_often(self) -> "list[str]":
         """Look at the few files that were saved last: they will be saved again."""
         with self.lock:
-            before, self._modules = self._modules, len(sys.modules)
-            if before == self._modules != self._listed:  # imports have paused
-                self._listed = self._modules
+            if self.imports.have_paused():
                 self.list_modules()
             return self.snapshot.look(self._freshest)
 
     def is_round_due(self) -> bool:
-        return time.monotonic() >= self._next_round
+        return self._pace.is_due()
 
     def look_around(self, check_time: float) -> "list[str]":
         """Look at all own files, and at a sixteenth of the installed ones.
@@ -854,11 +934,8 @@ class Watcher:
             changed = self.snapshot.look(own + installed[self._rounds % 16 :: 16])
             if changed or len(own) != self._own:
                 self._own = len(own)
-                candidates = own + [p for p in self.changed_before if p in installed]
-                self._freshest = sorted(candidates, key=self.snapshot.saved)[-4:]
-            self._costs = self._costs[1], time.thread_time() - begun
-            # The lesser of two: a stall of the machine is no reason to look away.
-            self._next_round = time.monotonic() + max(check_time, 99 * min(self._costs))
+                self._freshest = sorted(own, key=self.snapshot.saved)[-4:]
+            self._pace.rest(begun, check_time)
             return changed
 
     def saved_since(self, moment: int) -> "list[str]":
@@ -966,6 +1043,10 @@ class LoopGuard:
 
 
 # --- The errors: how exceptions are shown ---------------------------------------------
+
+
+class NotFound(Exception):
+    """There is no such target."""
 
 
 def without_machinery(trace: "TracebackType | None") -> "TracebackType | None":
@@ -1201,15 +1282,24 @@ class Ending:
         if _reloader.lookout.is_worker:
             return
         self.finishing = True
-        _reloader.note_failure()
+        self._note_failure()
         if not self.stopping and not self.outcome:
-            return leave_note(self._launch, "{}")
+            return leave_note(self._launch.state, "{}")
         while True:
             try:
                 self._stay()
             except KeyboardInterrupt:
                 if self.interrupts.fatal():
                     end_as(-_signal.SIGINT)
+
+    def _note_failure(self) -> None:
+        """Have an exception that nobody caught, and Python has shown, waited out."""
+        error = getattr(sys, "last_value", None)  # others set it for caught ones, too
+        trace = error and error.__traceback__
+        uncaught = isinstance(error, Exception) and trace and not trace.tb_frame.f_back
+        if uncaught and not _reloader.restarter.commanded:
+            self.outcome = f"{_reloader.restarter.name()} failed"
+            _reloader.watcher.watch_failure(error)
 
     def _stay(self) -> None:
         """Run the other exit functions; then wait, while the watcher does the rest."""
@@ -1243,18 +1333,11 @@ class Ending:
         call_hook(atexit._run_exitfuncs, None, time.monotonic() + 1)
 
 
-def leave_note(launch: Launch, text: str) -> None:
-    """Tell the supervisor, if there is one, that this end is meant."""
-    if "notes" in launch.state:
-        with open(launch.state["notes"], "w", encoding="utf-8") as file:
-            file.write(text)
-
-
 def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
     flush_all()
-    leave_note(_reloader.launch, "{}")
+    leave_note(_reloader.launch.state, "{}")
     if status < 0 and os.name == "posix":
         try:
             _signal.signal(-status, _signal.SIG_DFL)
@@ -1264,46 +1347,45 @@ def end_as(status: int) -> None:
     os._exit(status if status >= 0 else 128 - status)
 
 
-# --- The processes: asking, ending and reaping others ---------------------------------
+# --- The main thread: what it is doing ------------------------------------------------
 
 
-def send(number: int, pids: "Iterable[int]") -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except OSError:  # it has ended
-            pass
+def main_frames() -> "Iterator[FrameType]":
+    """Yield what the main thread is doing, innermost first."""
+    frame = sys._current_frames().get(_reloader.ending.interrupts.main_ident)
+    while frame:
+        yield frame
+        frame = frame.f_back
 
 
-def ignores_interrupt(pid: int) -> bool:
-    fields = process_fields(pid)
-    return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
+def is_in(function: str, module: str) -> bool:
+    return any(
+        frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
+        for frame in main_frames()
+    )
 
 
-def in_our_group(pid: int) -> bool:
-    """Whether a process belongs to the job: one that left it, or has ended, does not."""
-    try:
-        return os.getpgid(pid) == os.getpgrp()
-    except OSError:
-        return False
-    except AttributeError:  # Windows
-        return True
+def position() -> str:
+    """Return where the main thread is, in the program's own code if it is there."""
+    frames = [f for f in main_frames() if f.f_globals is not globals()]
+    has_installed = _reloader.watcher.watch_list.has_installed
+    own = [f for f in frames if not has_installed(f.f_code.co_filename)]
+    for frame in own or frames:
+        file = _reloader.launch.name_of(frame.f_code.co_filename)
+        return f"{file}:{frame.f_lineno}"
+    return "its end"
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a process has ended; leave no zombie, if it was a child."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
-        return process_fields(pid)[:1] == [b"Z"]
+def between_requests() -> bool:
+    """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
+    in_request = is_in("_handle_request_noblock", "socketserver")
+    return not in_request or is_in("accept", "socket")
 
 
-def is_still(fd: int, status: "os.stat_result | None") -> bool:
-    """Whether the program has not closed a descriptor, and used its number."""
-    try:
-        return status is not None and os.path.samestat(os.fstat(fd), status)
-    except OSError:
-        return False
+def requests_are_done() -> bool:
+    """Whether a server of `socketserver` has no thread any more that answers a request."""
+    names = [thread.name for thread in threading.enumerate()]
+    return not any("(process_request_thread)" in name for name in names)
 
 
 # --- The workers: what they report, and their end -------------------------------------
@@ -1496,33 +1578,6 @@ def interrupt(interrupts: Interrupts) -> bool:
     return True
 
 
-def main_frames() -> "Iterator[FrameType]":
-    """Yield what the main thread is doing, innermost first."""
-    frame = sys._current_frames().get(_reloader.ending.interrupts.main_ident)
-    while frame:
-        yield frame
-        frame = frame.f_back
-
-
-def is_in(function: str, module: str) -> bool:
-    return any(
-        frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
-        for frame in main_frames()
-    )
-
-
-def between_requests() -> bool:
-    """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
-    in_request = is_in("_handle_request_noblock", "socketserver")
-    return not in_request or is_in("accept", "socket")
-
-
-def requests_are_done() -> bool:
-    """Whether a server of `socketserver` has no thread any more that answers a request."""
-    names = [thread.name for thread in threading.enumerate()]
-    return not any("(process_request_thread)" in name for name in names)
-
-
 class Stop:
     """Ends the program: hooks, Ctrl-C, workers, each within the grace period."""
 
@@ -1535,11 +1590,8 @@ class Stop:
         self._workers = workers
         self._sockets = sockets
 
-    def end_program(self, position: "Callable[[], str]") -> bool:
-        """Have the program end; return whether it is to be run again.
-
-        `position` tells where the main thread is.
-        """
+    def end_program(self) -> bool:
+        """Have the program end; return whether it is to be run again."""
         ending = self._ending
         ending.stopping = True
         ending.interrupts.forget()
@@ -1552,7 +1604,7 @@ class Stop:
         deadline = time.monotonic() + self.grace
         wait_until(between_requests, deadline)
         if ending.finishing or ending.leaving or interrupt(ending.interrupts):
-            self._await_end(deadline, position)
+            self._await_end(deadline)
         self._workers.end(max(0.5, deadline - time.monotonic()))
         if not ending.finishing:
             ending.run_exit_functions()
@@ -1568,7 +1620,7 @@ class Stop:
                 late = f"is not done after {self.grace:g} s, restarting anyway"
                 say(f"hook {name_of_hook(hook)} {late}")
 
-    def _await_end(self, deadline: float, position: "Callable[[], str]") -> None:
+    def _await_end(self, deadline: float) -> None:
         self._wake_loop()
         self._workers.interrupt()
         if not wait_until(lambda: self._ending.finished, deadline):
@@ -1656,11 +1708,11 @@ def restore_terminal(launch: Launch) -> None:
         pass
 
 
-# --- The lookout: the thread that watches; forked processes report to it --------------
+# --- The lookout: the thread that watches ---------------------------------------------
 
 
 class Lookout:
-    """Watches in a thread; in a forked process, which never restarts, it reports."""
+    """Watches in a thread, and has heeded what has changed."""
 
     check_time = 0.5  # in seconds
 
@@ -1668,80 +1720,40 @@ class Lookout:
         self,
         watcher: Watcher,
         workers: Workers,
-        heed: "Callable[[set[str]], object]",
-        begin: "Callable[[float, float], None]",
+        ending: Ending,
+        heed: "Callable[[set[str], bool], bool]",
     ) -> None:
         self.started = self.requested = self.is_worker = False
         self.thread: threading.Thread | None = None
+        self.work = self._watch
         self._watcher = watcher
         self._workers = workers
-        self._heed = heed  # called with the files that have changed
-        self._begin = begin  # called if a worker has called start()
+        self._ending = ending
+        self._heed = heed  # what has changed, or that a restart is asked for
+        self._changed: set[str] = set()  # and not heeded yet
         self._complaints: set[str] = set()
+
+    def begin(self) -> None:
+        """Begin to watch."""
+        self._ending.interrupts.count()
+        with self._watcher.lock:  # start() may be called from two threads at once
+            if self.started:
+                return
+            self.started = True
+        if self.is_worker:
+            self._workers.tell("start", self.check_time, _reloader.stop.grace)
+        else:
+            self._ending.prepare()
+        self.run()
 
     def run(self) -> None:
         """Run the thread, if it does not run, nor is to run."""
-        is_over = _reloader.ending.stopping or (self.is_worker and not self.started)
+        is_over = self._ending.stopping or (self.is_worker and not self.started)
         if not is_over and not (self.thread and self.thread.is_alive()):
-            work = self._report if self.is_worker else self._watch
-            self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
+            self.thread = threading.Thread(
+                target=self.work, name="autoreload", daemon=True
+            )
             self.thread.start()
-
-    def attend_forks(self) -> None:
-        if hasattr(os, "register_at_fork"):
-            # A module half imported would stay so in the fork.  The methods of a lock
-            # are C: in a function, a Ctrl-C that came during the fork would be ignored.
-            lock = self._watcher.lock
-            os.register_at_fork(
-                before=lock.acquire,
-                after_in_parent=lock.release,
-                after_in_child=lock.release,
-            )
-            os.register_at_fork(
-                before=self._before_fork, after_in_child=self._become_worker
-            )
-
-    def _before_fork(self) -> None:
-        self._workers.expect()
-        self.run()
-        if self.thread and threading.active_count() == 2:
-            import warnings  # Python 3.12 and later warn of our thread
-
-            text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
-            warnings.filterwarnings("ignore", text, DeprecationWarning)
-
-    def _become_worker(self) -> None:
-        self.is_worker, self.thread = True, None
-        _reloader.launch.forget_descriptors()
-        self._watcher.list_modules()  # which the parent knows itself
-        self._watcher.watch_list.meet = self._report_file
-        self._watcher.snapshot.note = self._report_file  # at once: it may die of it
-        self._workers.tell("worker", os.getpid())
-        self.run()
-
-    def _report(self) -> None:
-        mask_signals(_signal.valid_signals())  # leave them to the program's threads
-        while True:
-            self._watcher.list_modules()
-            time.sleep(self.check_time)
-
-    def _report_file(self, path: str, since: "int | None" = None) -> None:
-        self._watcher.snapshot.meet(path, since)
-        self._workers.tell("file", path, self._watcher.snapshot.stamps[path])
-
-    def _hear(self) -> None:
-        """Take in what workers report."""
-        for kind, *values in self._workers.told():
-            if kind == "file":
-                path, stamp = values
-                self._watcher.snapshot.stamps.setdefault(path, stamp)
-                self._watcher.watch_list.add(path)
-            elif kind == "watch":
-                self._watcher.watch_list.watch(*values)
-            elif kind == "start":
-                self._begin(*values)
-            elif kind == "restart":
-                self.requested = True
 
     def _watch(self) -> None:
         mask_signals(_signal.valid_signals())  # leave them to the program's threads
@@ -1758,13 +1770,30 @@ class Lookout:
 
     def _look(self) -> None:
         """Look once at what is due, and have heeded what has changed."""
-        changed = self._watcher.look_often()
+        self._changed.update(self._watcher.look_often())
         if self._watcher.is_round_due():
             self._hear()
             self._workers.reap_orphans()
-            changed += self._watcher.look_around(self.check_time)
-        if changed or self.requested:
-            self._heed(set(changed))
+            self._changed.update(self._watcher.look_around(self.check_time))
+        if self._changed or self.requested:
+            requested, self.requested = self.requested, False
+            if self._heed(self._changed, requested):
+                self._changed = set()
+
+    def _hear(self) -> None:
+        """Take in what workers report."""
+        for kind, *values in self._workers.told():
+            if kind == "file":
+                path, stamp = values
+                self._watcher.snapshot.stamps.setdefault(path, stamp)
+                self._watcher.watch_list.add(path)
+            elif kind == "watch":
+                self._watcher.watch_list.watch(*values)
+            elif kind == "start":
+                _reloader.configure(*values)
+                self.begin()
+            elif kind == "restart":
+                self.requested = True
 
     def _complain(self, error: Exception) -> None:
         """Report something unexpected, once."""
@@ -1774,6 +1803,104 @@ class Lookout:
                 report("something unexpected happened, watching goes on")
             except Exception:  # no descriptor is left, or all are being closed
                 say(f"{error}, watching goes on")
+
+
+# --- The forks: a forked process never restarts, but reports --------------------------
+
+
+class Forks:
+    """Has processes that are forked report to the one that was started by hand."""
+
+    def __init__(
+        self, launch: Launch, watcher: Watcher, workers: Workers, lookout: Lookout
+    ) -> None:
+        self._launch = launch
+        self._watcher = watcher
+        self._workers = workers
+        self._lookout = lookout
+
+    def attend(self) -> None:
+        if hasattr(os, "register_at_fork"):
+            # A module half imported would stay so in the fork.  The methods of a lock
+            # are C: in a function, a Ctrl-C that came during the fork would be ignored.
+            lock = self._watcher.lock
+            os.register_at_fork(
+                before=lock.acquire,
+                after_in_parent=lock.release,
+                after_in_child=lock.release,
+            )
+            os.register_at_fork(
+                before=self._prepare, after_in_child=self._become_worker
+            )
+
+    def _prepare(self) -> None:
+        self._workers.expect()
+        self._lookout.run()
+        if self._lookout.thread and threading.active_count() == 2:
+            import warnings  # Python 3.12 and later warn of our thread
+
+            text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
+            warnings.filterwarnings("ignore", text, DeprecationWarning)
+
+    def _become_worker(self) -> None:
+        lookout, watcher = self._lookout, self._watcher
+        lookout.is_worker, lookout.thread, lookout.work = True, None, self._report
+        self._launch.forget_descriptors()
+        watcher.list_modules()  # which the parent knows itself
+        watcher.watch_list.meet = self._report_file
+        watcher.imports.note = self._report_file  # at once: it may die of it
+        self._workers.tell("worker", os.getpid())
+        lookout.run()
+
+    def _report(self) -> None:
+        mask_signals(_signal.valid_signals())  # leave them to the program's threads
+        while True:
+            self._watcher.list_modules()
+            time.sleep(self._lookout.check_time)
+
+    def _report_file(self, path: str, since: "int | None" = None) -> None:
+        self._watcher.snapshot.meet(path, since)
+        self._workers.tell("file", path, self._watcher.snapshot.stamps[path])
+
+
+# --- The judgement: is a change worth a restart ---------------------------------------
+
+
+class Judge:
+    """Decides whether to restart for a change."""
+
+    def __init__(self, launch: Launch, watcher: Watcher, ending: Ending) -> None:
+        self.guard = LoopGuard(launch.state.get("streaks", {}))
+        self.pending: set[str] = set()  # files that differ from the code that runs
+        self._launch = launch
+        self._watcher = watcher
+        self._ending = ending
+
+    def reason(self, changed: "set[str]") -> str:
+        """Wait until files are quiet; say why to restart then, or nothing if not to."""
+        seen = time.monotonic()
+        self._watcher.snapshot.settle(changed, self._watcher.watch_list.own)
+        self.pending |= changed
+        reason = self._name(changed)
+        if self.guard.mutes(changed, seen, reason) or not self._is_fit():
+            return ""
+        return reason
+
+    def _name(self, changed: "set[str]") -> str:
+        has_installed = self._watcher.watch_list.has_installed
+        first = min(changed, key=lambda path: (has_installed(path), path))
+        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
+        return f"{self._launch.name_of(first)} changed{more}"
+
+    def _is_fit(self) -> bool:
+        """Whether what has changed is fit to run; tell what is not."""
+        path, error = compile_error(self.pending)
+        if error:
+            is_over = self._ending.finished
+            effect = "waiting for a change" if is_over else "the old code runs on"
+            show(error)
+            say(f"{self._launch.name_of(path)} does not compile, {effect}")
+        return not error
 
 
 # --- The restart: arrow-up, Enter -----------------------------------------------------
@@ -1800,60 +1927,89 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
     persist(words, lambda: os.execve(words[0], words, environment))
 
 
+class Restarter:
+    """Knows the command, and runs it again."""
+
+    def __init__(self, launch: Launch, ending: Ending, sockets: Sockets) -> None:
+        self.restarts: int = launch.state.get("restarts", 0)
+        self.options: dict[str, Any] = {}  # of the command line
+        self.commanded = False  # by the command line, not by start()
+        self.target = self.command = launch.target
+        if os.path.isfile(FILE):  # what is in a zip has no path that can be run
+            self.command = [FILE, "--until-success", *self.target]
+        self._launch = launch
+        self._ending = ending
+        self._sockets = sockets
+
+    def name(self) -> str:
+        return self.target[1 if self.target[0] == "-m" else 0]
+
+    def restart(self, judge: Judge) -> None:
+        """Run the program again, now that it has ended."""
+        ending = self._ending
+        words, environment = self.next_run(
+            restarts=self.restarts + 1,
+            streaks=judge.guard.streaks,
+            changed=list(judge.pending)[:4],
+        )
+        flush_all(patient=ending.finished)  # else the main thread may be amid one
+        if os.name == "posix":
+            sweep(self._launch, self._sockets.descriptors().values())
+        if "notes" in self._launch.state:
+            leave_note(self._launch.state, environment[_STATE])
+            os._exit(AGAIN)
+        if ending.finishing and _restart is supervise:
+            ending.next = words, environment  # signals are the main thread's
+            threading.Event().wait()
+        _restart(words, environment)
+
+    def next_run(self, **state: object) -> "tuple[list[str], dict[str, str]]":
+        """Return the command and the environment of the next run."""
+        import json
+
+        launch = self._launch
+        state.update(
+            pid=os.getpid(),
+            options=self.options,
+            sockets=self._sockets.descriptors(),
+            ignored=launch.ignored,
+            mask=launch.mask,
+        )
+        words = [launch.executable, *launch.flags, *self.command]
+        return words, {**launch.environment, _STATE: json.dumps(state)}
+
+
 # --- The reloader: all of it put together ---------------------------------------------
 
 
 class Reloader:
-    """All state, and the thread that watches."""
+    """All state, put together at import."""
 
     def __init__(self) -> None:
         self.launch = Launch()
         state = self.launch.state
-        self.restarts: int = state.get("restarts", 0)
-        self.guard = LoopGuard(state.get("streaks", {}))
+        self.watcher = Watcher(state.get("changed", ()))
+        self.workers = Workers(children() if state else ())
         self.sockets = Sockets(state.get("sockets", {}))
-        self.watcher = Watcher()
-        self.watcher.changed_before = state.get("changed", [])
-        self.workers = Workers(children() if state else [])
         self.ending = Ending(self.launch)
         self.stop = Stop(self.ending, self.workers, self.sockets)
-        self.lookout = Lookout(self.watcher, self.workers, self.heed, self.begin_as)
-        self.pending: set[str] = set()  # files that differ from the code that runs
-        self.options: dict[str, Any] = {}  # of the command line
-        self.warned = False
-        self.commanded = False  # by the command line, not by start()
-        self.is_supervisor = False
-        self.target = self.command = self.launch.target
-        if os.path.isfile(FILE):  # what is in a zip has no path that can be run
-            self.command = [FILE, "--until-success", *self.target]
-        if self.is_possible():
-            self.watcher.note_loads()
-            self.lookout.attend_forks()
-
-    def is_possible(self) -> bool:
-        """Whether there is a command to repeat, and nobody has forbidden it."""
-        return not (self.launch.is_off or self.launch.obstacle())
-
-    def is_active(self) -> bool:
-        """Whether it is possible; a user who would wonder is told, once, why not."""
-        obstacle = self.launch.obstacle()
-        if obstacle and not (self.launch.is_off or self.warned):
-            import warnings
-
-            self.warned = True
-            text = f"autoreload: {obstacle}, nothing is watched"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
-        return self.is_possible()
+        self.lookout = Lookout(self.watcher, self.workers, self.ending, self.heed)
+        self.judge = Judge(self.launch, self.watcher, self.ending)
+        self.restarter = Restarter(self.launch, self.ending, self.sockets)
+        if self.launch.can_repeat():
+            self.watcher.imports.attend()
+            Forks(self.launch, self.watcher, self.workers, self.lookout).attend()
 
     def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
         check_number("check_time", check_time, 1)
         check_number("grace", grace, 0)
         scheduler(io_loop)
-        if self.is_active():
+        if self.launch.check():
             if io_loop is None and "asyncio" in sys.modules:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
             self.stop.io_loop = self.stop.io_loop or io_loop
-            self.begin_as(check_time / 1000, grace)
+            self.configure(check_time / 1000, grace)
+            self.lookout.begin()
 
     def configure(self, check_time: "float | None", grace: "float | None") -> None:
         """Set, in seconds, what nobody has set: the command line's word is the first."""
@@ -1864,27 +2020,9 @@ class Reloader:
             if value is not None:
                 vars(owner).setdefault(name, value)
 
-    def begin_as(self, check_time: float, grace: float) -> None:
-        self.configure(check_time, grace)
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin to watch."""
-        lookout = self.lookout
-        self.ending.interrupts.count()
-        with self.watcher.lock:  # start() may be called from two threads at once
-            if lookout.started:
-                return
-            lookout.started = True
-        if lookout.is_worker:
-            self.workers.tell("start", lookout.check_time, self.stop.grace)
-        else:
-            self.ending.prepare()
-        lookout.run()
-
     def wait(self) -> None:
-        if self.is_active():
-            self.begin()
+        if self.launch.check():
+            self.lookout.begin()
             while True:
                 time.sleep(0.5)
 
@@ -1898,100 +2036,28 @@ class Reloader:
             self.workers.tell("restart")
         self.lookout.requested = True
 
-    def heed(self, changed: "set[str]") -> None:
-        """Restart for a change, if it is fit to run."""
+    def heed(self, changed: "set[str]", requested: bool) -> bool:
+        """Restart for a change, if it is worth it; return whether it has been heeded."""
         while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
         if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.stop.grace)
-        seen, stale_since = time.monotonic(), time.time_ns() - 2 * 10**9
-        requested, self.lookout.requested = self.lookout.requested, False
-        if changed:
-            self.watcher.snapshot.settle(changed, self.watcher.watch_list.own)
-            self.pending |= changed
-        cause = "restart() was called" if requested else self.cause(changed)
-        if not requested and self.guard.mutes(changed, seen, cause):
-            return
-        if not requested and not self.is_fit(self.pending):
-            return
-        say(f"{cause}, restarting")
-        if self.stop.end_program(self.position):
-            drop_bytecode({*self.pending, *self.watcher.saved_since(stale_since)})
-            self.restart()
-        # It is ending by hand; if it survives, this is a change still.
-        self.watcher.snapshot.stamps.update(dict.fromkeys(changed))
-
-    def is_fit(self, changed: "set[str]") -> bool:
-        """Whether a change is fit to run; tell what is not."""
-        path, error = compile_error(changed)
-        if error:
-            is_waiting = self.ending.finished or self.is_supervisor
-            effect = "waiting for a change" if is_waiting else "the old code runs on"
-            show(error)
-            say(f"{self.launch.name_of(path)} does not compile, {effect}")
-        return not error
-
-    def cause(self, changed: "set[str]") -> str:
-        has_installed = self.watcher.watch_list.has_installed
-        first = min(changed, key=lambda path: (has_installed(path), path))
-        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
-        return f"{self.launch.name_of(first)} changed{more}"
-
-    def position(self) -> str:
-        """Return where the main thread is, in the program's own code if it is there."""
-        frames = [f for f in main_frames() if f.f_globals is not globals()]
-        has_installed = self.watcher.watch_list.has_installed
-        own = [f for f in frames if not has_installed(f.f_code.co_filename)]
-        for frame in own or frames:
-            return f"{self.launch.name_of(frame.f_code.co_filename)}:{frame.f_lineno}"
-        return "its end"
-
-    def restart(self) -> None:
-        """Run the program again, now that it has ended."""
-        words, environment = self.next_run(self.restarts + 1)
-        flush_all(patient=self.ending.finished)  # else the main thread may be amid one
-        if os.name == "posix":
-            sweep(self.launch, self.sockets.descriptors().values())
-        if "notes" in self.launch.state:
-            leave_note(self.launch, environment[_STATE])
-            os._exit(AGAIN)
-        if self.ending.finishing and _restart is supervise:
-            self.ending.next = words, environment  # signals are the main thread's
-            threading.Event().wait()
-        _restart(words, environment)
-
-    def next_run(self, restarts: int) -> "tuple[list[str], dict[str, str]]":
-        """Return the command and the environment of the next run."""
-        import json
-
-        state = {
-            "pid": os.getpid(),
-            "restarts": restarts,
-            "streaks": self.guard.streaks,
-            "changed": list(self.pending)[:4],
-            "options": self.options,
-            "sockets": self.sockets.descriptors(),
-            "ignored": self.launch.ignored,
-            "mask": self.launch.mask,
-        }
-        words = [self.launch.executable, *self.launch.flags, *self.command]
-        return words, {**self.launch.environment, _STATE: json.dumps(state)}
-
-    def name(self) -> str:
-        return self.target[1 if self.target[0] == "-m" else 0]
-
-    def note_failure(self) -> None:
-        """Have an exception that nobody caught, and Python has shown, waited out."""
-        error = getattr(sys, "last_value", None)  # others set it for caught ones, too
-        trace = error and error.__traceback__
-        uncaught = isinstance(error, Exception) and trace and not trace.tb_frame.f_back
-        if uncaught and not self.commanded:
-            self.ending.outcome = f"{self.name()} failed"
-            self.watcher.watch_failure(error)
+        stale_since = time.time_ns() - 2 * 10**9
+        asked = "restart() was called" if requested else ""
+        reason = asked or self.judge.reason(changed)
+        if reason:
+            say(f"{reason}, restarting")
+            if not self.stop.end_program():
+                return (
+                    False  # it is ending by hand; if it survives, that is to be heeded
+                )
+            stale = self.judge.pending.union(self.watcher.saved_since(stale_since))
+            drop_bytecode(stale)
+            self.restarter.restart(self.judge)
+        return True
 
 
 # --- The supervisor: a restart without exec -------------------------------------------
-
 
 AGAIN = 75  # the exit status by which a supervised program asks for the next run
 
@@ -2044,12 +2110,12 @@ def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
 
 def watch_target(reloader: Reloader) -> None:
     """See what the sources look like that a supervised program is to run."""
-    first = reloader.target[0]
+    first = reloader.restarter.target[0]
     path = os.path.abspath("" if first in ("-m", "-c") else first)
-    reloader.watcher.watch_list.add(path)
-    folder = path if os.path.isdir(path) else os.path.dirname(path)
-    reloader.watcher.watch_list.watch(folder, "*.py")
-    reloader.watcher.snapshot.look(reloader.watcher.watch_list.own)
+    watch_list = reloader.watcher.watch_list
+    watch_list.add(path)
+    watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
+    reloader.watcher.snapshot.look(watch_list.own)
 
 
 def wait_out_crash(reloader: Reloader, status: int) -> None:
@@ -2057,28 +2123,22 @@ def wait_out_crash(reloader: Reloader, status: int) -> None:
     import signal
 
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    say(f"{reloader.name()} died ({fate}), waiting for a change")
-    reloader.is_supervisor = True
-    changed: set[str] = set()
-    more: set[str] = set()
-    while not (more and reloader.is_fit(changed)):
+    say(f"{reloader.restarter.name()} died ({fate}), waiting for a change")
+    reloader.ending.finished = True
+    reason = ""
+    while not reason:
         time.sleep(reloader.lookout.check_time)
-        more = set(reloader.watcher.look_around(reloader.lookout.check_time))
-        if more:
-            reloader.watcher.snapshot.settle(more, reloader.watcher.watch_list.own)
-            changed |= more
-    say(f"{reloader.cause(changed)}, restarting")
-    drop_bytecode(changed)
+        changed = set(reloader.watcher.look_around(reloader.lookout.check_time))
+        reason = reloader.judge.reason(changed) if changed else ""
+    say(f"{reason}, restarting")
+    drop_bytecode(reloader.judge.pending)
+    reloader.judge.pending.clear()
 
 
 _restart = replace_process if os.name == "posix" else supervise
 
 
 # --- The target: running it as `python` would -----------------------------------------
-
-
-class NotFound(Exception):
-    """There is no such target."""
 
 
 def run_target(target: "list[str]") -> None:
@@ -2178,7 +2238,6 @@ def set_path(entry: str, *, always: bool = False) -> None:
 
 # --- The command line: its options ----------------------------------------------------
 
-
 VALUED = "--watch", "--ignore", "--check-time", "--grace"
 # What the options are, if they are not given.
 DEFAULTS: "dict[str, Any]" = {
@@ -2245,9 +2304,10 @@ def make_parser() -> "argparse.ArgumentParser":
 
 def enter(reloader: Reloader, options: "dict[str, Any]", words: "list[str]") -> None:
     """Begin to watch as the options say."""
-    reloader.command, reloader.commanded = reloader.launch.target, True
+    restarter = reloader.restarter
+    restarter.command, restarter.commanded = reloader.launch.target, True
     if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
-        reloader.command = [FILE, *words]
+        restarter.command = [FILE, *words]
     for pattern in options["ignore"]:
         reloader.watcher.watch_list.ignore(pattern)
     for path in options["watch"]:
@@ -2256,10 +2316,10 @@ def enter(reloader: Reloader, options: "dict[str, Any]", words: "list[str]") -> 
     reloader.configure(check_time, options["grace"])
     in_child = "notes" in reloader.launch.state
     if (options["supervise"] or _restart is supervise) and not in_child:
-        supervise(*reloader.next_run(0))
+        supervise(*restarter.next_run(restarts=0))
     if options["clear"] and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
-    reloader.begin()
+    reloader.lookout.begin()
 
 
 # --- The outcome: what each ending of the target means --------------------------------
@@ -2269,18 +2329,18 @@ def run(reloader: Reloader, words: "list[str]") -> None:
     """Carry out a command line: run the target, and end or wait as its ending asks."""
     ours, target = split(words, VALUED)
     options = reloader.launch.state.get("options") or parse(ours, target)
-    reloader.options, reloader.target = options, target
-    ending = reloader.ending
-    if reloader.is_active():
+    restarter, ending = reloader.restarter, reloader.ending
+    restarter.options, restarter.target = options, target
+    if reloader.launch.check():
         enter(reloader, options, words)
     try:
         run_target(target)
         sys.exit()
     except BaseException as error:
-        if isinstance(error, NotFound) and not reloader.restarts:
+        if isinstance(error, NotFound) and not restarter.restarts:
             say(str(error))
             sys.exit(2)
-        outcome, status = verdict(error, reloader.name())
+        outcome, status = verdict(error, restarter.name())
         is_leaving = ending.stopping or ending.interrupts.fatal()
         started = reloader.lookout.started and not reloader.lookout.is_worker
         if status is not None and started and not is_leaving:
@@ -2312,13 +2372,13 @@ def show_uncaught(error: BaseException) -> None:
         sys.__excepthook__(type(error), error, trace)
 
 
-# --- The entrance: one copy serves a process, however many are loaded ------------------
+# --- The entrance: one copy serves a process, however many are loaded -----------------
 
 # The first one.  Others, of whatever version, hand out its functions for their own.
 _first = vars(sys).setdefault("_autoreload", globals())
 if _first is globals():
     _reloader = Reloader()
-    restarts = _reloader.restarts
+    restarts = _reloader.restarter.restarts
 globals().update({name: _first[name] for name in __all__ if name in _first})
 
 if __name__ == "__main__":
