@@ -214,6 +214,11 @@ def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
     return True
 
 
+def has_safe_path() -> bool:
+    """Whether Python leaves the script's directory out of sys.path: -P, -I."""
+    return bool(getattr(sys.flags, "safe_path", sys.flags.isolated))
+
+
 def is_ignored(number: int) -> bool:
     return bool(_signal.getsignal(number) == _signal.SIG_IGN)
 
@@ -1906,13 +1911,13 @@ class Judge:
 # --- The restart: arrow-up, Enter -----------------------------------------------------
 
 
-def persist(words: "list[str]", begin: "Callable[[], Any]") -> "Any":
+def persist(begin: "Callable[[], Any]") -> "Any":
     """Begin the next run where the first one was, as soon as all it needs is there."""
     missing = ""
     while True:
         try:
             os.chdir(_reloader.launch.directory)
-            os.stat(FILE if FILE in words else words[0])
+            os.stat(_reloader.restarter.file)
             return begin()
         except OSError as error:  # a branch switch; a Python that is being installed
             if error.filename != missing:
@@ -1924,7 +1929,13 @@ def persist(words: "list[str]", begin: "Callable[[], Any]") -> "Any":
 
 def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
     """Become the next run: the same process, the same terminal, no parent."""
-    persist(words, lambda: os.execve(words[0], words, environment))
+    persist(lambda: os.execve(words[0], words, environment))
+
+
+def wrapper(launch: Launch) -> "list[str]":
+    """Return how to run this file: better as a module, since the bytecode is cached."""
+    as_module = os.path.join(launch.directory, f"{__name__}.py")
+    return ["-m", __name__] if FILE == as_module and not has_safe_path() else [FILE]
 
 
 class Restarter:
@@ -1935,8 +1946,10 @@ class Restarter:
         self.options: dict[str, Any] = {}  # of the command line
         self.commanded = False  # by the command line, not by start()
         self.target = self.command = launch.target
+        self.file = launch.executable  # what must be there for a restart
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
-            self.command = [FILE, "--until-success", *self.target]
+            self.file = FILE
+            self.command = [*wrapper(launch), "--until-success", *self.target]
         self._launch = launch
         self._ending = ending
         self._sockets = sockets
@@ -2105,7 +2118,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
 def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
     from subprocess import Popen
 
-    return persist(words, lambda: Popen(words, env=environment, close_fds=False))
+    return persist(lambda: Popen(words, env=environment, close_fds=False))
 
 
 def watch_target(reloader: Reloader) -> None:
@@ -2230,7 +2243,7 @@ def find_module(name: str) -> "Any":
 
 def set_path(entry: str, *, always: bool = False) -> None:
     """Put the target's directory where Python has put that of this file."""
-    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+    if not has_safe_path():
         sys.path[0] = entry
     elif always:
         sys.path.insert(0, entry)
@@ -2305,8 +2318,12 @@ def make_parser() -> "argparse.ArgumentParser":
 def enter(reloader: Reloader, options: "dict[str, Any]", words: "list[str]") -> None:
     """Begin to watch as the options say."""
     restarter = reloader.restarter
-    restarter.command, restarter.commanded = reloader.launch.target, True
-    if file_of(sys.modules["__main__"]) == FILE:  # even by -m: that may fail to import
+    given = restarter.command = reloader.launch.target
+    restarter.commanded = True
+    is_ours = file_of(sys.modules["__main__"]) == FILE
+    if (
+        is_ours and given[0] == "-m" and "." in given[1]
+    ):  # the package may fail to import
         restarter.command = [FILE, *words]
     for pattern in options["ignore"]:
         reloader.watcher.watch_list.ignore(pattern)

@@ -542,12 +542,12 @@ class EndingTest(ProgramTest):
         program.expect("two")
 
     def test_a_file_or_directory_of_ours_that_is_missing_later_is_waited_for(self):
-        def story(missing, *options):
+        def story(missing, *wrapper):
             program = self.program(
                 **{"site/app": app("import helper"), "site/helper": ""}
             )
             os.rename(program.path(NAME + ".py"), program.path("site", NAME + ".py"))
-            program.wrap(*options, "app.py", cwd=program.path("site")).expect("up")
+            program.run(*wrapper, "app.py", cwd=program.path("site")).expect("up")
             path = program.path(missing)
             os.rename(path, path + "-gone")
             if missing != "site":
@@ -557,7 +557,12 @@ class EndingTest(ProgramTest):
             program.expect("up")
             self.assertEqual(program.stop(), 130)
 
-        rows = (f"site/{NAME}.py",), ("site",), ("site", "--supervise")
+        rows = (
+            (f"site/{NAME}.py", NAME + ".py"),
+            (f"site/{NAME}.py", "-m", NAME),
+            ("site", NAME + ".py"),
+            ("site", NAME + ".py", "--supervise"),
+        )
         self.each(story, rows)
 
     def test_a_program_that_waits_for_a_thread_pool_at_its_end_restarts(self):
@@ -767,7 +772,8 @@ class LaunchTest(ProgramTest):
             ["-u", "-Xdev", "-Wd", "-W", "error::ImportWarning"],
             ["-OO", "-bb", "-X", "dev", "--check-hash-based-pycs", "always"],
         )
-        targets = PLAIN, ["-m", "pkg.module"], [NAME + ".py", "app.py"]
+        wrappers = [NAME + ".py", "app.py"], ["-m", NAME, "app.py"]
+        targets = PLAIN, ["-m", "pkg.module"], *wrappers
         self.each(story, itertools.product(flags, targets))
 
     def test_a_program_may_change_its_directory_before_it_imports_us(self):
@@ -3179,6 +3185,7 @@ class VendoredTest(ProgramTest):
     """Copies of the file: in packages, renamed, in zips, and beside other copies."""
 
     PACKAGES = {"pkg/__init__": "", "pkg/_vendor/__init__": ""}
+    VENDORED = "pkg/_vendor/autoreload.py"
 
     def lives(self, program, words):
         """Edit, break and mend a program, then stop it; return what it has said."""
@@ -3198,12 +3205,13 @@ class VendoredTest(ProgramTest):
         """Return a program that begins with a line, and has the file only there."""
         text = app(line + "\nimport helper", "helper.VALUE")
         program = self.program(app=text, helper="VALUE = 1", **self.PACKAGES)
-        os.rename(program.path(NAME + ".py"), program.path(copy))
+        os.renames(program.path(NAME + ".py"), program.path(copy))
         shutil.rmtree(program.path("__pycache__"))
         return program
 
     def test_a_copy_works_in_a_package_and_under_another_name(self):
-        vendored = "pkg/_vendor/autoreload.py"
+        vendored, beside = self.VENDORED, NAME + ".py"
+        path = f"import sys; sys.path.insert(0, {{!r}}); import {NAME}; {NAME}.start()"
 
         def story(copy, words, line):
             self.lives(self.copied(copy, line), words)
@@ -3221,8 +3229,16 @@ class VendoredTest(ProgramTest):
                 ("again.py", ["-m", "again", "app.py"], ""),
                 ("again.py", ["app.py"], "import again; again.start()"),
                 ("an-other name.py", ["an-other name.py", "app.py"], ""),
+                (f"lib/{beside}", ["app.py"], path.format("lib")),
+                (beside, ["-I", "app.py"], path.format(".")),
             ),
         )
+
+    def test_a_package_that_fails_does_not_end_the_loop_of_the_copy_in_it(self):
+        program = self.copied(self.VENDORED)
+        program.run("-m", "pkg._vendor.autoreload", "app.py").expect("up 1")
+        program.write("pkg/__init__.py", "1 / 0")
+        program.expect("autoreload: pkg/__init__.py changed, restarting$", "up 1")
 
     def test_a_copy_in_a_zip_restarts_the_program_in_it(self):
         def pack(value):
