@@ -237,6 +237,13 @@ def read(path: str) -> bytes:
         return b""
 
 
+def terminal(fd: int) -> "tuple[int, list[Any]]":
+    """Return a terminal and its settings."""
+    import termios
+
+    return fd, termios.tcgetattr(fd)
+
+
 def split(
     words: "Sequence[str]", valued: "Iterable[str]"
 ) -> "tuple[list[str], list[str]]":
@@ -408,7 +415,7 @@ class Launch:
             for fd, status in self.descriptors.items()
             if not self.is_off and (fd < 3 or S_ISSOCK(status.st_mode))
         }
-        self.terminal = self._terminal()
+        self.terminal = next(map(terminal, filter(os.isatty, self.kept)), None)
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
         self._warned = False
         self.mask: list[int] = []
@@ -425,13 +432,6 @@ class Launch:
             return os.getcwd()
         except OSError:
             return "."
-
-    def _terminal(self) -> "tuple[int, list[Any]] | None":
-        for fd in filter(os.isatty, self.kept):
-            import termios
-
-            return fd, termios.tcgetattr(fd)
-        return None
 
     def forget_descriptors(self) -> None:
         """Close our copies in a worker: a daemon's would hold the terminal or a pipe."""
@@ -1252,6 +1252,20 @@ class Interrupts:
         return 0
 
 
+def end_as(status: int) -> None:
+    """End at once with an exit status or, if it is negative, by a signal."""
+    _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
+    flush_all()
+    leave_note(_reloader.launch.state, "{}")
+    if status < 0 and os.name == "posix":
+        try:
+            _signal.signal(-status, _signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        except ValueError:  # not on the main thread
+            pass
+    os._exit(status if status >= 0 else 128 - status)
+
+
 # --- The end: how the program ends, or stays for its next run -------------------------
 
 
@@ -1336,20 +1350,6 @@ class Ending:
 
         atexit.unregister(self._finish)
         call_hook(atexit._run_exitfuncs, None, time.monotonic() + 1)
-
-
-def end_as(status: int) -> None:
-    """End at once with an exit status or, if it is negative, by a signal."""
-    _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
-    flush_all()
-    leave_note(_reloader.launch.state, "{}")
-    if status < 0 and os.name == "posix":
-        try:
-            _signal.signal(-status, _signal.SIG_DFL)
-            os.kill(os.getpid(), -status)
-        except ValueError:  # not on the main thread
-            pass
-    os._exit(status if status >= 0 else 128 - status)
 
 
 # --- The main thread: what it is doing ------------------------------------------------
