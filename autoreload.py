@@ -451,7 +451,8 @@ class Launch:
     def name_of(self, path: str) -> str:
         """Return a path as it is shorter, relative or absolute."""
         try:
-            path = min(path, os.path.relpath(path, self.directory), key=len)
+            relative = os.path.relpath(path, self.directory)
+            path = path if relative == "." else min(path, relative, key=len)
         except (ValueError, OSError):  # another drive; no directory
             pass
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
@@ -1913,17 +1914,17 @@ class Judge:
 
 def persist(begin: "Callable[[], Any]") -> "Any":
     """Begin the next run where the first one was, as soon as all it needs is there."""
-    missing = ""
+    launch, missing = _reloader.launch, ""
     while True:
         try:
-            os.chdir(_reloader.launch.directory)
+            os.chdir(launch.directory)
             os.stat(_reloader.restarter.file)
             return begin()
         except OSError as error:  # a branch switch; a Python that is being installed
             if error.filename != missing:
                 missing = error.filename
-                what = f"cannot run {missing} ({error.strerror})"
-                say(f"{what}, waiting until it is back")
+                name = launch.name_of(missing or launch.executable)
+                say(f"cannot run {name} ({error.strerror}), waiting until it is back")
             time.sleep(0.5)
 
 

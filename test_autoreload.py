@@ -552,7 +552,8 @@ class EndingTest(ProgramTest):
             os.rename(path, path + "-gone")
             if missing != "site":
                 program.write("site/helper.py", "VALUE = 1")
-            program.expect("autoreload: cannot run .*, waiting until it is back$")
+            name = NAME + ".py" if missing != "site" else re.escape(path)
+            program.expect(f"cannot run {name} .*, waiting until it is back$")
             os.rename(path + "-gone", path)
             program.expect("up")
             self.assertEqual(program.stop(), 130)
