@@ -151,7 +151,7 @@ def listen(address: "Address") -> "socket":
 
 def main(argv: "Sequence[str] | None" = None) -> None:
     """Run the command line: `python autoreload.py --help`."""
-    run(_reloader, sys.argv[1:] if argv is None else list(argv))
+    run(sys.argv[1:] if argv is None else list(argv))
 
 
 def path_of(path: "str | os.PathLike[str]") -> str:
@@ -382,10 +382,11 @@ def take_state() -> "dict[str, Any]":
     return state
 
 
-def leave_note(state: "dict[str, Any]", text: str) -> None:
+def leave_note(text: str) -> None:
     """Tell the supervisor, if there is one, that this end is meant."""
-    if "notes" in state:
-        with open(state["notes"], "w", encoding="utf-8") as file:
+    notes = _reloader.launch.state.get("notes")
+    if notes:
+        with open(notes, "w", encoding="utf-8") as file:
             file.write(text)
 
 
@@ -1257,7 +1258,7 @@ def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
     _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
     flush_all()
-    leave_note(_reloader.launch.state, "{}")
+    leave_note("{}")
     if status < 0 and os.name == "posix":
         try:
             _signal.signal(-status, _signal.SIG_DFL)
@@ -1273,7 +1274,7 @@ def end_as(status: int) -> None:
 class Ending:
     """The main thread's last act: all ways to end a program meet in one exit handler."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self) -> None:
         self.interrupts = Interrupts()
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.stopping = False  # a restart is under way
@@ -1281,7 +1282,6 @@ class Ending:
         self.finishing = False  # exit functions are running
         self.finished = False  # the main thread waits for the next run
         self.next: Any = None  # that, if the main thread is to begin it
-        self._launch = launch
 
     def prepare(self) -> None:
         """Be there when the main thread is at its end, but for threads it waits for."""
@@ -1304,7 +1304,7 @@ class Ending:
         self.finishing = True
         self._note_failure()
         if not self.stopping and not self.outcome:
-            return leave_note(self._launch.state, "{}")
+            return leave_note("{}")
         while True:
             try:
                 self._stay()
@@ -1332,7 +1332,7 @@ class Ending:
             end_as(-self.interrupts.fatal())
         self.interrupts.count()
         usual = {_signal.SIGINT: _signal.default_int_handler}
-        ends = {_signal.SIGINT, _signal.SIGTERM}.difference(self._launch.ignored)
+        ends = {_signal.SIGINT, _signal.SIGTERM}.difference(_reloader.launch.ignored)
         for number in ends:
             self.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
         if hasattr(_signal, "pthread_sigmask"):
@@ -1567,8 +1567,9 @@ def open_socket(address: "str | tuple[str, int]") -> "socket":
 # --- The stop: Ctrl-C -----------------------------------------------------------------
 
 
-def interrupt(interrupts: Interrupts) -> bool:
+def interrupt() -> bool:
     """Send Ctrl-C to the main thread; return whether it does anything with it."""
+    interrupts = _reloader.ending.interrupts
     handler = interrupts.getsignal(_signal.SIGINT)
     if handler in (_signal.SIG_IGN, _signal.SIG_DFL):
         return False
@@ -1589,29 +1590,26 @@ class Stop:
 
     grace = 2.0  # in seconds
 
-    def __init__(self, ending: Ending, workers: Workers, sockets: Sockets) -> None:
+    def __init__(self) -> None:
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None  # on whose thread they run
-        self._ending = ending
-        self._workers = workers
-        self._sockets = sockets
 
     def end_program(self) -> bool:
         """Have the program end; return whether it is to be run again."""
-        ending = self._ending
+        ending = _reloader.ending
         ending.stopping = True
         ending.interrupts.forget()
         if sys.platform == "linux" and not ending.finished:
-            self._sockets.pause()  # elsewhere a socket may have no identity
+            _reloader.sockets.pause()  # elsewhere a socket may have no identity
         self._call_hooks()
         if ending.interrupts.fatal():  # by hand: the program is ending anyway
             ending.stopping = False
             return False
         deadline = time.monotonic() + self.grace
         wait_until(between_requests, deadline)
-        if ending.finishing or ending.leaving or interrupt(ending.interrupts):
+        if ending.finishing or ending.leaving or interrupt():
             self._await_end(deadline)
-        self._workers.end(max(0.5, deadline - time.monotonic()))
+        _reloader.workers.end(max(0.5, deadline - time.monotonic()))
         if not ending.finishing:
             ending.run_exit_functions()
         if ending.interrupts.fatal():  # by hand, and the main thread did not heed it
@@ -1620,24 +1618,25 @@ class Stop:
 
     def _call_hooks(self) -> None:
         deadline = time.monotonic() + self.grace
-        loop = None if self._ending.finished else self.io_loop
+        loop = None if _reloader.ending.finished else self.io_loop
         for hook in self.hooks:
             if not call_hook(hook, loop, deadline):
                 late = f"is not done after {self.grace:g} s, restarting anyway"
                 say(f"hook {name_of_hook(hook)} {late}")
 
     def _await_end(self, deadline: float) -> None:
+        ending = _reloader.ending
         self._wake_loop()
-        self._workers.interrupt()
-        if not wait_until(lambda: self._ending.finished, deadline):
+        _reloader.workers.interrupt()
+        if not wait_until(lambda: ending.finished, deadline):
             late = f"after {self.grace:g} s, restarting anyway"
-            if not self._ending.interrupts.fatal():  # by hand, meanwhile
+            if not ending.interrupts.fatal():  # by hand, meanwhile
                 say(f"main thread is at {position()} {late}")
         wait_until(requests_are_done, deadline)
 
     def _wake_loop(self) -> None:
         """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-        if self.io_loop and not self._ending.finished:
+        if self.io_loop and not _reloader.ending.finished:
             try:
                 scheduler(self.io_loop)(lambda: None)
             except Exception:  # closed meanwhile
@@ -1673,39 +1672,40 @@ def flush_all(*, patient: bool = True) -> None:
     flush(found, patient=patient)
 
 
-def sweep(launch: Launch, sockets: "Collection[int]") -> None:
+def sweep() -> None:
     """Put back what exec hands on; the next run sees to the signals itself."""
+    launch, sockets = _reloader.launch, _reloader.sockets.descriptors().values()
     for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
         _signal.setitimer(timer, 0)
     os.umask(launch.umask)
     for fd, saved in launch.kept.items():
         if is_still(saved, launch.descriptors[fd]):
             os.dup2(saved, fd)
-    restore_terminal(launch)
+    restore_terminal()
     for fd in {*open_descriptors(), *sockets}:
         is_the_launch_s = is_still(fd, launch.descriptors.get(fd))
         try:
             os.set_inheritable(fd, is_the_launch_s or fd in sockets)
         except OSError:  # a thread of the program's has closed it this moment
             pass
-    drop_pending(launch)
+    drop_pending()
 
 
-def drop_pending(launch: Launch) -> None:
+def drop_pending() -> None:
     """Drop signals that wait blocked: exec hands them on, and unblocked they kill."""
     if hasattr(_signal, "sigtimedwait"):
-        ends = {_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, *launch.mask}
+        ends = {_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, *_reloader.launch.mask}
         while pending := _signal.sigpending() - ends:
             if not _signal.sigtimedwait(pending, 0):
                 break
 
 
-def restore_terminal(launch: Launch) -> None:
-    if not launch.terminal:
+def restore_terminal() -> None:
+    if not _reloader.launch.terminal:
         return
     import termios
 
-    fd, settings = launch.terminal
+    fd, settings = _reloader.launch.terminal
     try:
         if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
             termios.tcsetattr(fd, termios.TCSANOW, settings)
@@ -1722,39 +1722,29 @@ class Lookout:
 
     check_time = 0.5  # in seconds
 
-    def __init__(
-        self,
-        watcher: Watcher,
-        workers: Workers,
-        ending: Ending,
-        heed: "Callable[[set[str], bool], bool]",
-    ) -> None:
+    def __init__(self) -> None:
         self.started = self.requested = self.is_worker = False
         self.thread: threading.Thread | None = None
         self.work = self._watch
-        self._watcher = watcher
-        self._workers = workers
-        self._ending = ending
-        self._heed = heed  # what has changed, or that a restart is asked for
         self._changed: set[str] = set()  # and not heeded yet
         self._complaints: set[str] = set()
 
     def begin(self) -> None:
         """Begin to watch."""
-        self._ending.interrupts.count()
-        with self._watcher.lock:  # start() may be called from two threads at once
+        _reloader.ending.interrupts.count()
+        with _reloader.watcher.lock:  # start() may be called from two threads at once
             if self.started:
                 return
             self.started = True
         if self.is_worker:
-            self._workers.tell("start", self.check_time, _reloader.stop.grace)
+            _reloader.workers.tell("start", self.check_time, _reloader.stop.grace)
         else:
-            self._ending.prepare()
+            _reloader.ending.prepare()
         self.run()
 
     def run(self) -> None:
         """Run the thread, if it does not run, nor is to run."""
-        is_over = self._ending.stopping or (self.is_worker and not self.started)
+        is_over = _reloader.ending.stopping or (self.is_worker and not self.started)
         if not is_over and not (self.thread and self.thread.is_alive()):
             self.thread = threading.Thread(
                 target=self.work, name="autoreload", daemon=True
@@ -1766,7 +1756,7 @@ class Lookout:
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()
             time.sleep(self.check_time)
-        self._watcher.list_early(_reloader.launch.began())
+        _reloader.watcher.list_early(_reloader.launch.began())
         while True:
             try:
                 self._look()
@@ -1776,25 +1766,27 @@ class Lookout:
 
     def _look(self) -> None:
         """Look once at what is due, and have heeded what has changed."""
-        self._changed.update(self._watcher.look_often())
-        if self._watcher.is_round_due():
+        watcher = _reloader.watcher
+        self._changed.update(watcher.look_often())
+        if watcher.is_round_due():
             self._hear()
-            self._workers.reap_orphans()
-            self._changed.update(self._watcher.look_around(self.check_time))
+            _reloader.workers.reap_orphans()
+            self._changed.update(watcher.look_around(self.check_time))
         if self._changed or self.requested:
             requested, self.requested = self.requested, False
-            if self._heed(self._changed, requested):
+            if _reloader.heed(self._changed, requested):
                 self._changed = set()
 
     def _hear(self) -> None:
         """Take in what workers report."""
-        for kind, *values in self._workers.told():
+        watcher = _reloader.watcher
+        for kind, *values in _reloader.workers.told():
             if kind == "file":
                 path, stamp = values
-                self._watcher.snapshot.stamps.setdefault(path, stamp)
-                self._watcher.watch_list.add(path)
+                watcher.snapshot.stamps.setdefault(path, stamp)
+                watcher.watch_list.add(path)
             elif kind == "watch":
-                self._watcher.watch_list.watch(*values)
+                watcher.watch_list.watch(*values)
             elif kind == "start":
                 _reloader.configure(*values)
                 self.begin()
@@ -1814,59 +1806,53 @@ class Lookout:
 # --- The forks: a forked process never restarts, but reports --------------------------
 
 
-class Forks:
-    """Has processes that are forked report to the one that was started by hand."""
+def attend_forks() -> None:
+    """Have processes that are forked report to the one that was started by hand."""
+    if hasattr(os, "register_at_fork"):
+        # A module half imported would stay so in the fork.  The methods of a lock
+        # are C: in a function, a Ctrl-C that came during the fork would be ignored.
+        lock = _reloader.watcher.lock
+        os.register_at_fork(
+            before=lock.acquire,
+            after_in_parent=lock.release,
+            after_in_child=lock.release,
+        )
+        os.register_at_fork(before=prepare_fork, after_in_child=become_worker)
 
-    def __init__(
-        self, launch: Launch, watcher: Watcher, workers: Workers, lookout: Lookout
-    ) -> None:
-        self._launch = launch
-        self._watcher = watcher
-        self._workers = workers
-        self._lookout = lookout
 
-    def attend(self) -> None:
-        if hasattr(os, "register_at_fork"):
-            # A module half imported would stay so in the fork.  The methods of a lock
-            # are C: in a function, a Ctrl-C that came during the fork would be ignored.
-            lock = self._watcher.lock
-            os.register_at_fork(
-                before=lock.acquire,
-                after_in_parent=lock.release,
-                after_in_child=lock.release,
-            )
-            os.register_at_fork(
-                before=self._prepare, after_in_child=self._become_worker
-            )
+def prepare_fork() -> None:
+    lookout = _reloader.lookout
+    _reloader.workers.expect()
+    lookout.run()
+    if lookout.thread and threading.active_count() == 2:
+        import warnings  # Python 3.12 and later warn of our thread
 
-    def _prepare(self) -> None:
-        self._workers.expect()
-        self._lookout.run()
-        if self._lookout.thread and threading.active_count() == 2:
-            import warnings  # Python 3.12 and later warn of our thread
+        text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
+        warnings.filterwarnings("ignore", text, DeprecationWarning)
 
-            text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
-            warnings.filterwarnings("ignore", text, DeprecationWarning)
 
-    def _become_worker(self) -> None:
-        lookout, watcher = self._lookout, self._watcher
-        lookout.is_worker, lookout.thread, lookout.work = True, None, self._report
-        self._launch.forget_descriptors()
-        watcher.list_modules()  # which the parent knows itself
-        watcher.watch_list.meet = self._report_file
-        watcher.imports.note = self._report_file  # at once: it may die of it
-        self._workers.tell("worker", os.getpid())
-        lookout.run()
+def become_worker() -> None:
+    lookout, watcher = _reloader.lookout, _reloader.watcher
+    lookout.is_worker, lookout.thread, lookout.work = True, None, report_modules
+    _reloader.launch.forget_descriptors()
+    watcher.list_modules()  # which the parent knows itself
+    watcher.watch_list.meet = report_file
+    watcher.imports.note = report_file  # at once: it may die of it
+    _reloader.workers.tell("worker", os.getpid())
+    lookout.run()
 
-    def _report(self) -> None:
-        mask_signals(_signal.valid_signals())  # leave them to the program's threads
-        while True:
-            self._watcher.list_modules()
-            time.sleep(self._lookout.check_time)
 
-    def _report_file(self, path: str, since: "int | None" = None) -> None:
-        self._watcher.snapshot.meet(path, since)
-        self._workers.tell("file", path, self._watcher.snapshot.stamps[path])
+def report_modules() -> None:
+    mask_signals(_signal.valid_signals())  # leave them to the program's threads
+    while True:
+        _reloader.watcher.list_modules()
+        time.sleep(_reloader.lookout.check_time)
+
+
+def report_file(path: str, since: "int | None" = None) -> None:
+    snapshot = _reloader.watcher.snapshot
+    snapshot.meet(path, since)
+    _reloader.workers.tell("file", path, snapshot.stamps[path])
 
 
 # --- The judgement: is a change worth a restart ---------------------------------------
@@ -1875,17 +1861,15 @@ class Forks:
 class Judge:
     """Decides whether to restart for a change."""
 
-    def __init__(self, launch: Launch, watcher: Watcher, ending: Ending) -> None:
-        self.guard = LoopGuard(launch.state.get("streaks", {}))
+    def __init__(self, streaks: "dict[str, list[int]]") -> None:
+        self.guard = LoopGuard(streaks)
         self.pending: set[str] = set()  # files that differ from the code that runs
-        self._launch = launch
-        self._watcher = watcher
-        self._ending = ending
 
     def reason(self, changed: "set[str]") -> str:
         """Wait until files are quiet; say why to restart then, or nothing if not to."""
         seen = time.monotonic()
-        self._watcher.snapshot.settle(changed, self._watcher.watch_list.own)
+        watcher = _reloader.watcher
+        watcher.snapshot.settle(changed, watcher.watch_list.own)
         self.pending |= changed
         reason = self._name(changed)
         if self.guard.mutes(changed, seen, reason) or not self._is_fit():
@@ -1893,19 +1877,19 @@ class Judge:
         return reason
 
     def _name(self, changed: "set[str]") -> str:
-        has_installed = self._watcher.watch_list.has_installed
+        has_installed = _reloader.watcher.watch_list.has_installed
         first = min(changed, key=lambda path: (has_installed(path), path))
         more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
-        return f"{self._launch.name_of(first)} changed{more}"
+        return f"{_reloader.launch.name_of(first)} changed{more}"
 
     def _is_fit(self) -> bool:
         """Whether what has changed is fit to run; tell what is not."""
         path, error = compile_error(self.pending)
         if error:
-            is_over = self._ending.finished
+            is_over = _reloader.ending.finished
             effect = "waiting for a change" if is_over else "the old code runs on"
             show(error)
-            say(f"{self._launch.name_of(path)} does not compile, {effect}")
+            say(f"{_reloader.launch.name_of(path)} does not compile, {effect}")
         return not error
 
 
@@ -1942,7 +1926,7 @@ def wrapper(launch: Launch) -> "list[str]":
 class Restarter:
     """Knows the command, and runs it again."""
 
-    def __init__(self, launch: Launch, ending: Ending, sockets: Sockets) -> None:
+    def __init__(self, launch: Launch) -> None:
         self.restarts: int = launch.state.get("restarts", 0)
         self.options: dict[str, Any] = {}  # of the command line
         self.commanded = False  # by the command line, not by start()
@@ -1951,16 +1935,13 @@ class Restarter:
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
             self.file = FILE
             self.command = [*wrapper(launch), "--until-success", *self.target]
-        self._launch = launch
-        self._ending = ending
-        self._sockets = sockets
 
     def name(self) -> str:
         return self.target[1 if self.target[0] == "-m" else 0]
 
-    def restart(self, judge: Judge) -> None:
+    def restart(self) -> None:
         """Run the program again, now that it has ended."""
-        ending = self._ending
+        ending, judge = _reloader.ending, _reloader.judge
         words, environment = self.next_run(
             restarts=self.restarts + 1,
             streaks=judge.guard.streaks,
@@ -1968,9 +1949,9 @@ class Restarter:
         )
         flush_all(patient=ending.finished)  # else the main thread may be amid one
         if os.name == "posix":
-            sweep(self._launch, self._sockets.descriptors().values())
-        if "notes" in self._launch.state:
-            leave_note(self._launch.state, environment[_STATE])
+            sweep()
+        if "notes" in _reloader.launch.state:
+            leave_note(environment[_STATE])
             os._exit(AGAIN)
         if ending.finishing and _restart is supervise:
             ending.next = words, environment  # signals are the main thread's
@@ -1981,11 +1962,11 @@ class Restarter:
         """Return the command and the environment of the next run."""
         import json
 
-        launch = self._launch
+        launch = _reloader.launch
         state.update(
             pid=os.getpid(),
             options=self.options,
-            sockets=self._sockets.descriptors(),
+            sockets=_reloader.sockets.descriptors(),
             ignored=launch.ignored,
             mask=launch.mask,
         )
@@ -2005,14 +1986,17 @@ class Reloader:
         self.watcher = Watcher(state.get("changed", ()))
         self.workers = Workers(children() if state else ())
         self.sockets = Sockets(state.get("sockets", {}))
-        self.ending = Ending(self.launch)
-        self.stop = Stop(self.ending, self.workers, self.sockets)
-        self.lookout = Lookout(self.watcher, self.workers, self.ending, self.heed)
-        self.judge = Judge(self.launch, self.watcher, self.ending)
-        self.restarter = Restarter(self.launch, self.ending, self.sockets)
+        self.ending = Ending()
+        self.stop = Stop()
+        self.lookout = Lookout()
+        self.judge = Judge(state.get("streaks", {}))
+        self.restarter = Restarter(self.launch)
+
+    def attend(self) -> None:
+        """Be told of imports and forks, from the beginning."""
         if self.launch.can_repeat():
             self.watcher.imports.attend()
-            Forks(self.launch, self.watcher, self.workers, self.lookout).attend()
+            attend_forks()
 
     def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
         check_number("check_time", check_time, 1)
@@ -2067,7 +2051,7 @@ class Reloader:
                 )
             stale = self.judge.pending.union(self.watcher.saved_since(stale_since))
             drop_bytecode(stale)
-            self.restarter.restart(self.judge)
+            self.restarter.restart()
         return True
 
 
@@ -2099,7 +2083,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             signal.signal(number, on_signal)
     state = json.loads(environment[_STATE])
     while True:
-        watch_target(_reloader)
+        watch_target()
         with TemporaryDirectory(prefix="autoreload-") as folder:
             state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
             child = begin_child(words, {**environment, _STATE: json.dumps(state)})
@@ -2111,8 +2095,8 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         elif note is not None or -status in ends:
             end_as(status)
         else:
-            restore_terminal(_reloader.launch)
-            wait_out_crash(_reloader, status)
+            restore_terminal()
+            wait_out_crash(status)
             state["restarts"] += 1
 
 
@@ -2122,31 +2106,32 @@ def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
     return persist(lambda: Popen(words, env=environment, close_fds=False))
 
 
-def watch_target(reloader: Reloader) -> None:
+def watch_target() -> None:
     """See what the sources look like that a supervised program is to run."""
-    first = reloader.restarter.target[0]
+    first = _reloader.restarter.target[0]
     path = os.path.abspath("" if first in ("-m", "-c") else first)
-    watch_list = reloader.watcher.watch_list
+    watch_list = _reloader.watcher.watch_list
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
-    reloader.watcher.snapshot.look(watch_list.own)
+    _reloader.watcher.snapshot.look(watch_list.own)
 
 
-def wait_out_crash(reloader: Reloader, status: int) -> None:
+def wait_out_crash(status: int) -> None:
     """Watch in the stead of a supervised program that has crashed."""
     import signal
 
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    say(f"{reloader.restarter.name()} died ({fate}), waiting for a change")
-    reloader.ending.finished = True
+    say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
+    _reloader.ending.finished = True
+    check_time, judge = _reloader.lookout.check_time, _reloader.judge
     reason = ""
     while not reason:
-        time.sleep(reloader.lookout.check_time)
-        changed = set(reloader.watcher.look_around(reloader.lookout.check_time))
-        reason = reloader.judge.reason(changed) if changed else ""
+        time.sleep(check_time)
+        changed = set(_reloader.watcher.look_around(check_time))
+        reason = judge.reason(changed) if changed else ""
     say(f"{reason}, restarting")
-    drop_bytecode(reloader.judge.pending)
-    reloader.judge.pending.clear()
+    drop_bytecode(judge.pending)
+    judge.pending.clear()
 
 
 _restart = replace_process if os.name == "posix" else supervise
@@ -2316,10 +2301,10 @@ def make_parser() -> "argparse.ArgumentParser":
     return parser
 
 
-def enter(reloader: Reloader, options: "dict[str, Any]", words: "list[str]") -> None:
+def enter(options: "dict[str, Any]", words: "list[str]") -> None:
     """Begin to watch as the options say."""
-    restarter = reloader.restarter
-    given = restarter.command = reloader.launch.target
+    restarter = _reloader.restarter
+    given = restarter.command = _reloader.launch.target
     restarter.commanded = True
     is_ours = file_of(sys.modules["__main__"]) == FILE
     if (
@@ -2327,30 +2312,30 @@ def enter(reloader: Reloader, options: "dict[str, Any]", words: "list[str]") -> 
     ):  # the package may fail to import
         restarter.command = [FILE, *words]
     for pattern in options["ignore"]:
-        reloader.watcher.watch_list.ignore(pattern)
+        _reloader.watcher.watch_list.ignore(pattern)
     for path in options["watch"]:
-        reloader.watch(os.path.abspath(path))
+        _reloader.watch(os.path.abspath(path))
     check_time = options["check_time"] and options["check_time"] / 1000
-    reloader.configure(check_time, options["grace"])
-    in_child = "notes" in reloader.launch.state
+    _reloader.configure(check_time, options["grace"])
+    in_child = "notes" in _reloader.launch.state
     if (options["supervise"] or _restart is supervise) and not in_child:
         supervise(*restarter.next_run(restarts=0))
     if options["clear"] and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
-    reloader.lookout.begin()
+    _reloader.lookout.begin()
 
 
 # --- The outcome: what each ending of the target means --------------------------------
 
 
-def run(reloader: Reloader, words: "list[str]") -> None:
+def run(words: "list[str]") -> None:
     """Carry out a command line: run the target, and end or wait as its ending asks."""
     ours, target = split(words, VALUED)
-    options = reloader.launch.state.get("options") or parse(ours, target)
-    restarter, ending = reloader.restarter, reloader.ending
+    options = _reloader.launch.state.get("options") or parse(ours, target)
+    restarter, ending = _reloader.restarter, _reloader.ending
     restarter.options, restarter.target = options, target
-    if reloader.launch.check():
-        enter(reloader, options, words)
+    if _reloader.launch.check():
+        enter(options, words)
     try:
         run_target(target)
         sys.exit()
@@ -2360,9 +2345,9 @@ def run(reloader: Reloader, words: "list[str]") -> None:
             sys.exit(2)
         outcome, status = verdict(error, restarter.name())
         is_leaving = ending.stopping or ending.interrupts.fatal()
-        started = reloader.lookout.started and not reloader.lookout.is_worker
+        started = _reloader.lookout.started and not _reloader.lookout.is_worker
         if status is not None and started and not is_leaving:
-            reloader.watcher.watch_failure(error)
+            _reloader.watcher.watch_failure(error)
     if status is not None or not options["until_success"]:
         ending.outcome = outcome
     sys.exit(status)
@@ -2396,6 +2381,7 @@ def show_uncaught(error: BaseException) -> None:
 _first = vars(sys).setdefault("_autoreload", globals())
 if _first is globals():
     _reloader = Reloader()
+    _reloader.attend()
     restarts = _reloader.restarter.restarts
 globals().update({name: _first[name] for name in __all__ if name in _first})
 
