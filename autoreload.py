@@ -692,60 +692,58 @@ class WatchList:
 # --- The snapshot: noticing a difference ----------------------------------------------
 
 
-def stamp_of(status: os.stat_result) -> int:
+_stat = os.stat  # as it is before the program may replace it
+
+
+def status_of(path: str) -> "os.stat_result | None":
+    try:
+        return _stat(path)
+    except (OSError, ValueError):  # there is none
+        return None
+
+
+def stamp_of(status: "os.stat_result | None") -> "int | None":
     """Return what identifies a file's content, of a directory only what it is.
 
     A hash, since the three numbers would take five times the memory.
     """
+    if not status:
+        return None
     if S_ISDIR(status.st_mode):
         return hash(status.st_ino)
     return hash((status.st_mtime_ns, status.st_size, status.st_ino))
 
 
-def saved_at(status: os.stat_result) -> int:
-    """Return when a file was saved, in ns: nobody can set ctime, and a rename moves it.
+def saved_at(path: str) -> int:
+    """Return when a file was saved, in ns since the epoch; 0 if there is none.
 
-    On Windows ctime is the time of creation.
+    A directory is none: each file created in it would be a save.
     """
+    status = status_of(path)
+    if not status or S_ISDIR(status.st_mode):
+        return 0
+    # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
     return status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns
 
 
 class Snapshot:
     """What each file looked like when the code that runs was loaded from it."""
 
-    def __init__(self, stat: "Callable[[str], os.stat_result]" = os.stat) -> None:
+    def __init__(self) -> None:
         self.stamps: dict[str, int | None] = {}  # None: there is no such file
-        self.stat = stat
-
-    def stamp(self, path: str) -> "int | None":
-        try:
-            return stamp_of(self.stat(path))
-        except (OSError, ValueError):
-            return None
-
-    def saved(self, path: str) -> int:
-        """Return when a file was saved, in ns since the epoch; 0 if there is none.
-
-        A directory is none: each file created in it would be a save.
-        """
-        try:
-            status = self.stat(path)
-        except (OSError, ValueError):
-            return 0
-        return 0 if S_ISDIR(status.st_mode) else saved_at(status)
 
     def meet(self, path: str, since: "int | None" = None) -> None:
         """Take note of a file: as it is or, if saved after the moment `since`, as new."""
         if path not in self.stamps:
-            stamp = self.stamp(path)  # before the other look, lest a save be between
-            is_new = since is not None and self.saved(path) > since
+            stamp = stamp_of(status_of(path))  # before the other look: no save between
+            is_new = since is not None and saved_at(path) > since
             self.stamps.setdefault(path, None if is_new else stamp)
 
     def look(self, paths: "Iterable[str]") -> "list[str]":
         """Return those of `paths` that differ from the last look at them."""
         changed = []
         for path in paths:
-            stamp = self.stamp(path)
+            stamp = stamp_of(status_of(path))
             if stamp != self.stamps.setdefault(path, stamp):
                 self.stamps[path] = stamp
                 changed.append(path)
@@ -761,7 +759,7 @@ class Snapshot:
         while time.monotonic() < deadline:
             alone = len(changed) == 1 and self.stamps[min(changed)] is not None
             now = time.time_ns()
-            age = now - max(self.saved(path) or now for path in changed)
+            age = now - max(saved_at(path) or now for path in changed)
             time.sleep(max(0, (0.05 if alone else 0.2) - max(0, age) / 1e9))
             more = self.look({*own, *changed})
             if not more:
@@ -796,15 +794,15 @@ class Imports:
         from _frozen_importlib_external import SourceFileLoader
         from _frozen_importlib_external import cache_from_source
 
-        stat, stamps = self._snapshot.stat, self._snapshot.stamps
+        stamps = self._snapshot.stamps
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
-            status = stat(path)
+            status = _stat(path)
             full = absolute(path)
             stamps[full] = stamp_of(status)
             self.note(full)
-            if saved_at(status) > doubtful:
+            if saved_at(path) > doubtful:
                 try:
                     os.remove(cache_from_source(path))
                 except (OSError, NotImplementedError):
@@ -815,7 +813,7 @@ class Imports:
 
         def note_extension(loader: "Any", name: str, path: str) -> None:
             begin(loader, name, path)
-            stamps[absolute(path)] = self._snapshot.stamp(path)
+            stamps[absolute(path)] = stamp_of(status_of(path))
 
         setattr(SourceFileLoader, "path_stats", path_stats)
         setattr(ExtensionFileLoader, "__init__", note_extension)
@@ -887,7 +885,7 @@ class Watcher:
         with self.lock:
             for path in self.imports.early:
                 self.watch_list.add(path)
-                if self.snapshot.saved(path) > began and is_outdated(path):
+                if saved_at(path) > began and is_outdated(path):
                     self.snapshot.stamps[path] = None
 
     def watch_failure(self, error: "BaseException | None") -> None:
@@ -941,13 +939,12 @@ class Watcher:
             changed = self.snapshot.look(own + installed[self._rounds % 16 :: 16])
             if changed or len(own) != self._own:
                 self._own = len(own)
-                self._freshest = sorted(own, key=self.snapshot.saved)[-4:]
+                self._freshest = sorted(own, key=saved_at)[-4:]
             self._pace.rest(begun, check_time)
             return changed
 
     def saved_since(self, moment: int) -> "list[str]":
-        saved = self.snapshot.saved
-        return [path for path in self.watch_list.own if saved(path) > moment]
+        return [path for path in self.watch_list.own if saved_at(path) > moment]
 
 
 # --- The check: is the change fit to run ----------------------------------------------
