@@ -950,22 +950,29 @@ class Watcher:
 # --- The check: is the change fit to run ----------------------------------------------
 
 
-def compile_error(paths: "Iterable[str]") -> "tuple[str, str]":
-    """Return the first source that does not compile, and the error as Python shows it."""
+def sources(paths: "Iterable[str]") -> "list[str]":
+    return sorted(path for path in paths if path.endswith((".py", ".pyw")))
+
+
+def are_fit(paths: "Iterable[str]") -> bool:
+    """Whether all sources compile; show the first that does not, as Python would."""
     import traceback
     import warnings
 
-    for path in sorted(paths):
-        if path.endswith((".py", ".pyw")):
-            try:
-                with open(path, "rb") as file, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the next run will show them
-                    compile(file.read(), path, "exec", dont_inherit=True)
-            except OSError:  # gone: the import will say so
-                pass
-            except Exception as error:
-                return path, "".join(traceback.format_exception_only(error))
-    return "", ""
+    for path in sources(paths):
+        try:
+            with open(path, "rb") as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the next run will show them
+                compile(file.read(), path, "exec", dont_inherit=True)
+        except OSError:  # gone: the import will say so
+            pass
+        except Exception as error:
+            is_over = _reloader.ending.finished
+            effect = "waiting for a change" if is_over else "the old code runs on"
+            show("".join(traceback.format_exception_only(error)))
+            say(f"{_reloader.launch.name_of(path)} does not compile, {effect}")
+            return False
+    return True
 
 
 def drop_bytecode(paths: "Iterable[str]") -> None:
@@ -977,14 +984,13 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
     import glob
     from importlib.util import cache_from_source
 
-    for path in paths:
-        if path.endswith((".py", ".pyw")):
-            try:
-                stem = cache_from_source(path, optimization="")[: -len(".pyc")]
-                for cached in glob.iglob(glob.escape(stem) + "*.pyc"):
-                    os.remove(cached)
-            except (OSError, NotImplementedError):  # read-only; no cache
-                pass
+    for path in sources(paths):
+        try:
+            stem = cache_from_source(path, optimization="")[: -len(".pyc")]
+            for cached in glob.iglob(glob.escape(stem) + "*.pyc"):
+                os.remove(cached)
+        except (OSError, NotImplementedError):  # read-only; no cache
+            pass
 
 
 # --- The loop guard: a program that rewrites its own files ----------------------------
@@ -1869,25 +1875,14 @@ class Judge:
         watcher.snapshot.settle(changed, watcher.watch_list.own)
         self.pending |= changed
         reason = self._name(changed)
-        if self.guard.mutes(changed, seen, reason) or not self._is_fit():
-            return ""
-        return reason
+        is_mute = self.guard.mutes(changed, seen, reason)
+        return "" if is_mute or not are_fit(self.pending) else reason
 
     def _name(self, changed: "set[str]") -> str:
         has_installed = _reloader.watcher.watch_list.has_installed
         first = min(changed, key=lambda path: (has_installed(path), path))
         more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
         return f"{_reloader.launch.name_of(first)} changed{more}"
-
-    def _is_fit(self) -> bool:
-        """Whether what has changed is fit to run; tell what is not."""
-        path, error = compile_error(self.pending)
-        if error:
-            is_over = _reloader.ending.finished
-            effect = "waiting for a change" if is_over else "the old code runs on"
-            show(error)
-            say(f"{_reloader.launch.name_of(path)} does not compile, {effect}")
-        return not error
 
 
 # --- The restart: arrow-up, Enter -----------------------------------------------------
