@@ -2230,23 +2230,13 @@ def set_path(entry: str, *, always: bool = False) -> None:
 # --- The command line: its options ----------------------------------------------------
 
 VALUED = "--watch", "--ignore", "--check-time", "--grace"
-# What the options are, if they are not given.
-DEFAULTS: "dict[str, Any]" = {
-    "watch": [],
-    "ignore": [],
-    "until_success": False,
-    "check_time": None,
-    "grace": None,
-    "clear": False,
-    "supervise": False,
-}
 
 
 def parse(words: "list[str]", target: "list[str]") -> "dict[str, Any]":
-    """Return the options; complain if one is wrong, or if no target follows."""
+    """Return the options given; complain if one is wrong, or if no target follows."""
     is_named = target not in ([], ["-"], ["-m"], ["-c"])
     if is_named and not words:
-        return DEFAULTS  # importing argparse takes longer than importing all of this
+        return {}  # importing argparse takes longer than importing all of this
     parser = make_parser()
     options = vars(parser.parse_args(words))
     if not is_named:
@@ -2254,7 +2244,7 @@ def parse(words: "list[str]", target: "list[str]") -> "dict[str, Any]":
         parser.error(f"name a target: {kinds}")
     try:
         for option, least in (("check_time", 1), ("grace", 0)):
-            if options[option] is not None:
+            if option in options:
                 check_number("--" + option.replace("_", "-"), options[option], least)
     except ValueError as error:
         parser.error(str(error))
@@ -2274,6 +2264,7 @@ def make_parser() -> "argparse.ArgumentParser":
         description="Run a Python program, and restart it when its source changes.",
         epilog="Everything from the target on belongs to the program.",
         allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
     )
     add = parser.add_argument
     text = "also watch a file, a directory with all below it, or a glob"
@@ -2289,7 +2280,6 @@ def make_parser() -> "argparse.ArgumentParser":
     text = "run it in a child, survive crashes (always on Windows)"
     add("--supervise", action="store_true", help=text)
     add("--version", action="version", version=f"autoreload {__version__}")
-    parser.set_defaults(**DEFAULTS)
     return parser
 
 
@@ -2299,20 +2289,18 @@ def enter(options: "dict[str, Any]", words: "list[str]") -> None:
     given = restarter.command = _reloader.launch.target
     restarter.commanded = True
     is_ours = file_of(sys.modules["__main__"]) == FILE
-    if (
-        is_ours and given[0] == "-m" and "." in given[1]
-    ):  # the package may fail to import
-        restarter.command = [FILE, *words]
-    for pattern in options["ignore"]:
+    if is_ours and given[0] == "-m" and "." in given[1]:
+        restarter.command = [FILE, *words]  # since the package may fail to import
+    for pattern in options.get("ignore", ()):
         _reloader.watcher.watch_list.ignore(pattern)
-    for path in options["watch"]:
+    for path in options.get("watch", ()):
         _reloader.watch(os.path.abspath(path))
-    check_time = options["check_time"] and options["check_time"] / 1000
-    _reloader.configure(check_time, options["grace"])
+    check_time = options.get("check_time")
+    _reloader.configure(check_time and check_time / 1000, options.get("grace"))
     in_child = "notes" in _reloader.launch.state
-    if (options["supervise"] or _restart is supervise) and not in_child:
+    if ("supervise" in options or _restart is supervise) and not in_child:
         supervise(*restarter.next_run(restarts=0))
-    if options["clear"] and os.isatty(1):
+    if "clear" in options and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
     _reloader.lookout.begin()
 
@@ -2340,7 +2328,7 @@ def run(words: "list[str]") -> None:
         started = _reloader.lookout.started and not _reloader.lookout.is_worker
         if status is not None and started and not is_leaving:
             _reloader.watcher.watch_failure(error)
-    if status is not None or not options["until_success"]:
+    if status is not None or "until_success" not in options:
         ending.outcome = outcome
     sys.exit(status)
 
