@@ -585,7 +585,7 @@ def outermost(folders: "Iterable[str]") -> "list[str]":
 
 
 class Pace:
-    """Says when some work is due, so that it takes at most 1 % of a core."""
+    """Says when work is due: after each `check_time`, if that is not over 1 % of a core."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self._due = time.monotonic() + delay  # in seconds
@@ -594,11 +594,12 @@ class Pace:
     def is_due(self) -> bool:
         return time.monotonic() >= self._due
 
-    def rest(self, begun: float, seconds: float) -> None:
+    def rest(self, begun: float) -> None:
         """Let work rest that has begun at a moment of the thread's clock."""
         self._costs = self._costs[1], time.thread_time() - begun
         # The lesser of two: a stall of the machine is no reason to look away.
-        self._due = time.monotonic() + max(seconds, 99 * min(self._costs))
+        pause = max(_reloader.check_time, 99 * min(self._costs))
+        self._due = time.monotonic() + pause
 
 
 # --- The watch list: which files matter -----------------------------------------------
@@ -640,13 +641,13 @@ class WatchList:
         else:
             self.add(path, since)
 
-    def walk_again(self, check_time: float) -> None:
+    def walk_again(self) -> None:
         """List what was created in watched directories: it has changed thereby."""
         if self._watched and self._pace.is_due():
             begun = time.thread_time()
             for path, names in self._watched:
                 self._walk(path, names, 0)
-            self._pace.rest(begun, check_time)
+            self._pace.rest(begun)
 
     def ignore(self, pattern: str) -> None:
         pattern = os.path.normcase(os.path.normpath(pattern))
@@ -924,15 +925,11 @@ class Watcher:
     def is_round_due(self) -> bool:
         return self._pace.is_due()
 
-    def look_around(self, check_time: float) -> "list[str]":
-        """Look at all own files, and at a sixteenth of the installed ones.
-
-        It is due every `check_time` seconds, or more seldom if it would take more than
-        1 % of a core.
-        """
+    def look_around(self) -> "list[str]":
+        """Look at all own files, and at a sixteenth of the installed ones."""
         with self.lock:
             self.list_modules()
-            self.watch_list.walk_again(check_time)
+            self.watch_list.walk_again()
             begun = time.thread_time()
             own, installed = self.watch_list.own, self.watch_list.installed
             self._rounds += 1
@@ -940,7 +937,7 @@ class Watcher:
             if changed or len(own) != self._own:
                 self._own = len(own)
                 self._freshest = sorted(own, key=saved_at)[-4:]
-            self._pace.rest(begun, check_time)
+            self._pace.rest(begun)
             return changed
 
     def saved_since(self, moment: int) -> "list[str]":
@@ -1591,8 +1588,6 @@ def interrupt() -> bool:
 class Stop:
     """Ends the program: hooks, Ctrl-C, workers, each within the grace period."""
 
-    grace = 2.0  # in seconds
-
     def __init__(self) -> None:
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None  # on whose thread they run
@@ -1608,7 +1603,7 @@ class Stop:
         if ending.interrupts.fatal():  # by hand: the program is ending anyway
             ending.stopping = False
             return False
-        deadline = time.monotonic() + self.grace
+        deadline = time.monotonic() + _reloader.grace
         wait_until(between_requests, deadline)
         if ending.finishing or ending.leaving or interrupt():
             self._await_end(deadline)
@@ -1620,11 +1615,12 @@ class Stop:
         return True
 
     def _call_hooks(self) -> None:
-        deadline = time.monotonic() + self.grace
+        grace = _reloader.grace
+        deadline = time.monotonic() + grace
         loop = None if _reloader.ending.finished else self.io_loop
         for hook in self.hooks:
             if not call_hook(hook, loop, deadline):
-                late = f"is not done after {self.grace:g} s, restarting anyway"
+                late = f"is not done after {grace:g} s, restarting anyway"
                 say(f"hook {name_of_hook(hook)} {late}")
 
     def _await_end(self, deadline: float) -> None:
@@ -1632,7 +1628,7 @@ class Stop:
         self._wake_loop()
         _reloader.workers.interrupt()
         if not wait_until(lambda: ending.finished, deadline):
-            late = f"after {self.grace:g} s, restarting anyway"
+            late = f"after {_reloader.grace:g} s, restarting anyway"
             if not ending.interrupts.fatal():  # by hand, meanwhile
                 say(f"main thread is at {position()} {late}")
         wait_until(requests_are_done, deadline)
@@ -1723,8 +1719,6 @@ def restore_terminal() -> None:
 class Lookout:
     """Watches in a thread, and has heeded what has changed."""
 
-    check_time = 0.5  # in seconds
-
     def __init__(self) -> None:
         self.started = self.requested = self.is_worker = False
         self.thread: threading.Thread | None = None
@@ -1740,7 +1734,7 @@ class Lookout:
                 return
             self.started = True
         if self.is_worker:
-            _reloader.workers.tell("start", self.check_time, _reloader.stop.grace)
+            _reloader.workers.tell("start", _reloader.check_time, _reloader.grace)
         else:
             _reloader.ending.prepare()
         self.run()
@@ -1758,14 +1752,14 @@ class Lookout:
         mask_signals(_signal.valid_signals())  # leave them to the program's threads
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()
-            time.sleep(self.check_time)
+            time.sleep(_reloader.check_time)
         _reloader.watcher.list_early(_reloader.launch.began())
         while True:
             try:
                 self._look()
             except Exception as error:  # whatever it is, watching goes on
                 self._complain(error)
-            time.sleep(self.check_time / 5)
+            time.sleep(_reloader.check_time / 5)
 
     def _look(self) -> None:
         """Look once at what is due, and have heeded what has changed."""
@@ -1774,7 +1768,7 @@ class Lookout:
         if watcher.is_round_due():
             self._hear()
             _reloader.workers.reap_orphans()
-            self._changed.update(watcher.look_around(self.check_time))
+            self._changed.update(watcher.look_around())
         if self._changed or self.requested:
             requested, self.requested = self.requested, False
             if _reloader.heed(self._changed, requested):
@@ -1849,7 +1843,7 @@ def report_modules() -> None:
     mask_signals(_signal.valid_signals())  # leave them to the program's threads
     while True:
         _reloader.watcher.list_modules()
-        time.sleep(_reloader.lookout.check_time)
+        time.sleep(_reloader.check_time)
 
 
 def report_file(path: str, since: "int | None" = None) -> None:
@@ -1972,6 +1966,9 @@ class Restarter:
 class Reloader:
     """All state, put together at import."""
 
+    check_time = 0.5  # in seconds, as is the grace
+    grace = 2.0
+
     def __init__(self) -> None:
         self.launch = Launch()
         state = self.launch.state
@@ -2003,12 +2000,9 @@ class Reloader:
 
     def configure(self, check_time: "float | None", grace: "float | None") -> None:
         """Set, in seconds, what nobody has set: the command line's word is the first."""
-        for owner, name, value in (
-            (self.lookout, "check_time", check_time),
-            (self.stop, "grace", grace),
-        ):
+        for name, value in ("check_time", check_time), ("grace", grace):
             if value is not None:
-                vars(owner).setdefault(name, value)
+                vars(self).setdefault(name, value)
 
     def wait(self) -> None:
         if self.launch.check():
@@ -2031,16 +2025,14 @@ class Reloader:
         while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
         if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
-            time.sleep(self.stop.grace)
+            time.sleep(self.grace)
         stale_since = time.time_ns() - 2 * 10**9
         asked = "restart() was called" if requested else ""
         reason = asked or self.judge.reason(changed)
         if reason:
             say(f"{reason}, restarting")
             if not self.stop.end_program():
-                return (
-                    False  # it is ending by hand; if it survives, that is to be heeded
-                )
+                return False  # it ends by hand; if it survives, this is to be heeded
             stale = self.judge.pending.union(self.watcher.saved_since(stale_since))
             drop_bytecode(stale)
             self.restarter.restart()
@@ -2115,11 +2107,10 @@ def wait_out_crash(status: int) -> None:
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
     _reloader.ending.finished = True
-    check_time, judge = _reloader.lookout.check_time, _reloader.judge
-    reason = ""
+    judge, reason = _reloader.judge, ""
     while not reason:
-        time.sleep(check_time)
-        changed = set(_reloader.watcher.look_around(check_time))
+        time.sleep(_reloader.check_time)
+        changed = set(_reloader.watcher.look_around())
         reason = judge.reason(changed) if changed else ""
     say(f"{reason}, restarting")
     drop_bytecode(judge.pending)
