@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     import json
     from collections.abc import Awaitable
     from collections.abc import Callable
-    from collections.abc import Collection
     from collections.abc import Coroutine
     from collections.abc import Iterable
     from collections.abc import Iterator
@@ -136,7 +135,8 @@ def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
 
 def restart() -> None:
     """Restart now, as though a watched file had changed; before `start`, once it runs."""
-    _reloader.request()
+    _reloader.workers.tell("restart")
+    _reloader.lookout.requested = True
 
 
 def listen(address: "Address") -> "socket":
@@ -608,14 +608,11 @@ class Pace:
 class WatchList:
     """The files that matter, each listed once: the user's own ones, and installed ones."""
 
-    def __init__(
-        self, meet: "Callable[[str, int | None], None]", edited: "Collection[str]"
-    ) -> None:
+    def __init__(self, edited: "Iterable[str]") -> None:
         self.own: list[str] = []
         self.installed: list[str] = []
-        self.meet = meet  # called with each file newly listed, see Snapshot.meet
         self.lock = threading.RLock()
-        self._edited = edited  # before this run: what the user edits is his own
+        self._edited = set(edited)  # before this run: what the user edits is his own
         self._listed: set[str] = set()
         self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
         self._pace = Pace()  # of walking them again
@@ -629,7 +626,7 @@ class WatchList:
             if path and path not in self._listed and not self._ignores(path):
                 self._listed.add(path)
                 (self.installed if self.has_installed(path) else self.own).append(path)
-                self.meet(path, since)
+                _reloader.watcher.snapshot.meet(path, since)
 
     def watch(self, path: str, names: str = "*", since: "int | None" = None) -> None:
         """List a path, a directory's files called `names`, or the matches of a glob."""
@@ -739,6 +736,7 @@ class Snapshot:
             stamp = stamp_of(status_of(path))  # before the other look: no save between
             is_new = since is not None and saved_at(path) > since
             self.stamps.setdefault(path, None if is_new else stamp)
+        _reloader.workers.tell("file", path, self.stamps[path])
 
     def look(self, paths: "Iterable[str]") -> "list[str]":
         """Return those of `paths` that differ from the last look at them."""
@@ -776,7 +774,6 @@ class Imports:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.loaded: list[str] = []  # and not listed yet; also what has failed
-        self.note: Callable[[str], object] = self.loaded.append  # what is loaded
         # Among them is the program, whose `__file__` Python removes at its end.
         self.early = set(filter(None, map(file_of, list(sys.modules.values()))))
         self._snapshot = snapshot
@@ -801,8 +798,9 @@ class Imports:
         def path_stats(loader: object, path: str) -> "dict[str, float]":
             status = _stat(path)
             full = absolute(path)
-            stamps[full] = stamp_of(status)
-            self.note(full)
+            stamp = stamps[full] = stamp_of(status)
+            self.loaded.append(full)
+            _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
             if saved_at(path) > doubtful:
                 try:
                     os.remove(cache_from_source(path))
@@ -869,9 +867,9 @@ SPAWNING = {
 class Watcher:
     """Keeps the watch list and the snapshot up to date, and knows what has changed."""
 
-    def __init__(self, edited: "Collection[str]") -> None:
+    def __init__(self, edited: "Iterable[str]") -> None:
         self.snapshot = Snapshot()
-        self.watch_list = WatchList(self.snapshot.meet, edited)
+        self.watch_list = WatchList(edited)
         self.imports = Imports(self.snapshot)
         self.lock = self.watch_list.lock  # of all three together
         self._freshest: list[str] = []
@@ -1299,7 +1297,7 @@ class Ending:
         atexit.register(self._finish)  # so late, it is the first of the handlers to run
 
     def _finish(self) -> None:
-        if _reloader.lookout.is_worker:
+        if _reloader.workers.is_worker:
             return
         self.finishing = True
         self._note_failure()
@@ -1404,6 +1402,7 @@ class Workers:
     """
 
     def __init__(self, orphans: "Iterable[int]") -> None:
+        self.is_worker = False  # itself, forked from the process started by hand
         self._forked: set[int] = set()
         self._orphans = set(orphans)  # left by the run before this one
         self._reader = self._writer = -1
@@ -1424,9 +1423,9 @@ class Workers:
         return is_still(fd, self._pipe.get(fd))
 
     def tell(self, *message: object) -> None:
-        """Report to the process started by hand."""
+        """Report to the process started by hand, if this is another one."""
         try:
-            if self._is_open(self._writer):
+            if self.is_worker and self._is_open(self._writer):
                 os.write(self._writer, json.dumps(message).encode() + b"\n")
         except OSError:  # closed this moment
             pass
@@ -1720,9 +1719,8 @@ class Lookout:
     """Watches in a thread, and has heeded what has changed."""
 
     def __init__(self) -> None:
-        self.started = self.requested = self.is_worker = False
+        self.started = self.requested = False
         self.thread: threading.Thread | None = None
-        self.work = self._watch
         self._changed: set[str] = set()  # and not heeded yet
         self._complaints: set[str] = set()
 
@@ -1733,19 +1731,17 @@ class Lookout:
             if self.started:
                 return
             self.started = True
-        if self.is_worker:
-            _reloader.workers.tell("start", _reloader.check_time, _reloader.grace)
-        else:
-            _reloader.ending.prepare()
+        _reloader.workers.tell("start", _reloader.check_time, _reloader.grace)
+        _reloader.ending.prepare()
         self.run()
 
     def run(self) -> None:
         """Run the thread, if it does not run, nor is to run."""
-        is_over = _reloader.ending.stopping or (self.is_worker and not self.started)
+        is_worker = _reloader.workers.is_worker
+        is_over = _reloader.ending.stopping or (is_worker and not self.started)
         if not is_over and not (self.thread and self.thread.is_alive()):
-            self.thread = threading.Thread(
-                target=self.work, name="autoreload", daemon=True
-            )
+            work = report_modules if is_worker else self._watch
+            self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
             self.thread.start()
 
     def _watch(self) -> None:
@@ -1829,14 +1825,12 @@ def prepare_fork() -> None:
 
 
 def become_worker() -> None:
-    lookout, watcher = _reloader.lookout, _reloader.watcher
-    lookout.is_worker, lookout.thread, lookout.work = True, None, report_modules
     _reloader.launch.forget_descriptors()
-    watcher.list_modules()  # which the parent knows itself
-    watcher.watch_list.meet = report_file
-    watcher.imports.note = report_file  # at once: it may die of it
+    _reloader.watcher.list_modules()  # which the parent knows itself
+    _reloader.workers.is_worker = True
     _reloader.workers.tell("worker", os.getpid())
-    lookout.run()
+    _reloader.lookout.thread = None
+    _reloader.lookout.run()
 
 
 def report_modules() -> None:
@@ -1844,12 +1838,6 @@ def report_modules() -> None:
     while True:
         _reloader.watcher.list_modules()
         time.sleep(_reloader.check_time)
-
-
-def report_file(path: str, since: "int | None" = None) -> None:
-    snapshot = _reloader.watcher.snapshot
-    snapshot.meet(path, since)
-    _reloader.workers.tell("file", path, snapshot.stamps[path])
 
 
 # --- The judgement: is a change worth a restart ---------------------------------------
@@ -2012,13 +2000,7 @@ class Reloader:
 
     def watch(self, path: str) -> None:
         self.watcher.watch_list.watch(path)
-        if self.lookout.is_worker:
-            self.workers.tell("watch", path)
-
-    def request(self) -> None:
-        if self.lookout.is_worker:
-            self.workers.tell("restart")
-        self.lookout.requested = True
+        self.workers.tell("watch", path)
 
     def heed(self, changed: "set[str]", requested: bool) -> bool:
         """Restart for a change, if it is worth it; return whether it has been heeded."""
@@ -2316,7 +2298,7 @@ def run(words: "list[str]") -> None:
             sys.exit(2)
         outcome, status = verdict(error, restarter.name())
         is_leaving = ending.stopping or ending.interrupts.fatal()
-        started = _reloader.lookout.started and not _reloader.lookout.is_worker
+        started = _reloader.lookout.started and not _reloader.workers.is_worker
         if status is not None and started and not is_leaving:
             _reloader.watcher.watch_failure(error)
     if status is not None or "until_success" not in options:
