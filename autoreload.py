@@ -223,9 +223,11 @@ def is_ignored(number: int) -> bool:
     return bool(_signal.getsignal(number) == _signal.SIG_IGN)
 
 
-def mask_signals(signals: "Iterable[int]") -> None:
-    if hasattr(_signal, "pthread_sigmask"):
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, signals)
+def mask_signals(how: str, signals: "Iterable[int]") -> "list[int]":
+    """Change which signals this thread leaves to others; return which it has left."""
+    if not hasattr(_signal, "pthread_sigmask"):  # Windows
+        return []
+    return list(_signal.pthread_sigmask(getattr(_signal, how), signals))
 
 
 def read(path: str) -> bytes:
@@ -378,7 +380,7 @@ def take_state() -> "dict[str, Any]":
             _signal.signal(number, _signal.SIG_IGN)
         elif is_ignored(number):
             _signal.signal(number, usual.get(number, _signal.SIG_DFL))
-    mask_signals(state["mask"])
+    mask_signals("SIG_SETMASK", state["mask"])
     return state
 
 
@@ -418,10 +420,8 @@ class Launch:
         }
         self.terminal = next(map(terminal, filter(os.isatty, self.kept)), None)
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
+        self.mask = mask_signals("SIG_BLOCK", ())
         self._warned = False
-        self.mask: list[int] = []
-        if hasattr(_signal, "pthread_sigmask"):
-            self.mask += _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
 
     def _directory(self) -> str:
         """Return where the program was started, if it is still there."""
@@ -1111,7 +1111,8 @@ def background(fn: "Callable[[], None]") -> None:
     """Call a function in a thread of its own, since it may hang."""
 
     def call() -> None:
-        mask_signals(_reloader.launch.mask)  # what it starts shall not inherit ours
+        # What it starts shall not inherit the mask of the thread that watches.
+        mask_signals("SIG_SETMASK", _reloader.launch.mask)
         fn()
 
     try:
@@ -1333,8 +1334,7 @@ class Ending:
         ends = {_signal.SIGINT, _signal.SIGTERM}.difference(_reloader.launch.ignored)
         for number in ends:
             self.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
-        if hasattr(_signal, "pthread_sigmask"):
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, ends)
+        mask_signals("SIG_UNBLOCK", ends)
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
         self.outcome, self.finished = "", True
@@ -1745,7 +1745,9 @@ class Lookout:
             self.thread.start()
 
     def _watch(self) -> None:
-        mask_signals(_signal.valid_signals())  # leave them to the program's threads
+        mask_signals(
+            "SIG_BLOCK", _signal.valid_signals()
+        )  # leave them to the program's threads
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()
             time.sleep(_reloader.check_time)
@@ -1834,7 +1836,9 @@ def become_worker() -> None:
 
 
 def report_modules() -> None:
-    mask_signals(_signal.valid_signals())  # leave them to the program's threads
+    mask_signals(
+        "SIG_BLOCK", _signal.valid_signals()
+    )  # leave them to the program's threads
     while True:
         _reloader.watcher.list_modules()
         time.sleep(_reloader.check_time)
