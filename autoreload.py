@@ -649,11 +649,8 @@ class WatchList:
     def ignore(self, pattern: str) -> None:
         pattern = os.path.normcase(os.path.normpath(pattern))
         anywhere, below = "*" + os.sep, os.sep + "*"
-        self._ignored += [
-            matcher(start + pattern + end)
-            for start in ("", anywhere)
-            for end in ("", below)
-        ]
+        globs = [pre + pattern + end for pre in ("", anywhere) for end in ("", below)]
+        self._ignored.append(matcher(*globs))
         with self.lock:
             for listed in (self.own, self.installed):
                 listed[:] = [path for path in listed if not self._ignores(path)]
@@ -1025,12 +1022,10 @@ class LoopGuard:
                 say(f"{cause} {often}, ignored until another file changes")
             self._mutes = True
             return True
-        counts = {path: self.streaks.get(path, (0, 0))[0] + 1 for path in changed}
         self._mutes = False
         self.streaks = {
-            path: [count, checksum_of(path)]
-            for path, count in counts.items()
-            if is_soon
+            path: [self.streaks.get(path, (0, 0))[0] + 1, checksum_of(path)]
+            for path in (changed if is_soon else ())
         }
         return False
 
