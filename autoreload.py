@@ -554,6 +554,8 @@ def files_below(folder: str, pattern: str) -> "Iterator[str]":
 
 def failure_files(error: "BaseException | None") -> "Iterator[str]":
     """Yield the files that had a part in a failure, in its causes and contexts."""
+    from traceback import walk_tb
+
     errors, seen = [error], set()
     while errors:
         error = errors.pop()
@@ -562,10 +564,8 @@ def failure_files(error: "BaseException | None") -> "Iterator[str]":
         seen.add(id(error))
         errors += [error.__cause__, error.__context__]
         errors += getattr(error, "exceptions", ())
-        trace = error.__traceback__
-        while trace:
-            yield trace.tb_frame.f_code.co_filename
-            trace = trace.tb_next
+        for frame, _ in walk_tb(error.__traceback__):
+            yield frame.f_code.co_filename
         for name in ("filename", "filename2"):  # of a SyntaxError or an OSError
             path = getattr(error, name, None)
             if isinstance(path, (str, bytes, os.PathLike)):
@@ -793,8 +793,7 @@ class Imports:
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
-            status = _stat(path)
-            full = absolute(path)
+            status, full = _stat(path), absolute(path)
             stamp = stamps[full] = stamp_of(status)
             self.loaded.append(full)
             _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
@@ -872,7 +871,7 @@ class Watcher:
         self._freshest: list[str] = []
         self._own = 0  # how many own files there were in the last round
         self._rounds = 0
-        self._pace = Pace(0.1)  # of rounds, the first one not amid the first imports
+        self.pace = Pace(0.1)  # of rounds, the first one not amid the first imports
         self._began = self._listed_at = time.time_ns()  # the last time modules were
         self._spawns = False  # workers that do not tell what they import
 
@@ -917,9 +916,6 @@ class Watcher:
                 self.list_modules()
             return self.snapshot.look(self._freshest)
 
-    def is_round_due(self) -> bool:
-        return self._pace.is_due()
-
     def look_around(self) -> "list[str]":
         """Look at all own files, and at a sixteenth of the installed ones."""
         with self.lock:
@@ -932,7 +928,7 @@ class Watcher:
             if changed or len(own) != self._own:
                 self._own = len(own)
                 self._freshest = sorted(own, key=saved_at)[-4:]
-            self._pace.rest(begun)
+            self.pace.rest(begun)
             return changed
 
     def saved_since(self, moment: int) -> "list[str]":
@@ -1465,23 +1461,20 @@ class Workers:
     def reap_orphans(self) -> None:
         self._orphans = {pid for pid in self._orphans if not has_ended(pid)}
 
-    def _spawned(self) -> "set[int]":
-        """Return the processes of `multiprocessing`."""
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        # Not active_children(): it would wait for them, from this thread.
-        started = list(getattr(multiprocessing, "_children", ()))
-        return {process.pid for process in started}
-
     def _pids(self) -> "list[int]":
         list(self.told())
         # A child that has not run yet has not reported, either; one that has executed
         # something (subprocess with preexec_fn, os.spawn) is the program's own to end.
-        forked = {
+        pids = {
             pid
             for pid in self._forked.union(children())
             if not has_executed(process_fields(pid))
         }
-        return list(filter(in_our_group, forked | self._spawned()))
+        multiprocessing = sys.modules.get("multiprocessing.process")
+        # Not active_children(): it would wait for them, from this thread.
+        spawned = list(getattr(multiprocessing, "_children", ()))
+        pids.update(process.pid for process in spawned)
+        return list(filter(in_our_group, pids))
 
 
 # --- The sockets: a port that never refuses -------------------------------------------
@@ -1758,7 +1751,7 @@ class Lookout:
         """Look once at what is due, and have heeded what has changed."""
         watcher = _reloader.watcher
         self._changed.update(watcher.look_often())
-        if watcher.is_round_due():
+        if watcher.pace.is_due():
             self._hear()
             _reloader.workers.reap_orphans()
             self._changed.update(watcher.look_around())
