@@ -119,7 +119,7 @@ def ignore(pattern: str) -> None:
 
     A glob: relative to any directory, `*` also matches `/`.
     """
-    _reloader.watcher.watch_list.ignore(path_of(pattern))
+    _reloader.watch_list.ignore(path_of(pattern))
 
 
 def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
@@ -585,7 +585,7 @@ def outermost(folders: "Iterable[str]") -> "list[str]":
 
 
 class Pace:
-    """Says when work is due: after each `check_time`, if that is not over 1 % of a core."""
+    """Says when work is due: each `check_time`, but for at most 1 % of a core."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self._due = time.monotonic() + delay  # in seconds
@@ -611,7 +611,6 @@ class WatchList:
     def __init__(self, edited: "Iterable[str]") -> None:
         self.own: list[str] = []
         self.installed: list[str] = []
-        self.lock = threading.RLock()
         self._edited = set(edited)  # before this run: what the user edits is his own
         self._listed: set[str] = set()
         self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
@@ -622,17 +621,17 @@ class WatchList:
 
     def add(self, path: str, since: "int | None" = None) -> None:
         """List a file; one saved after the moment `since`, in ns, has changed thereby."""
-        with self.lock:
+        with _reloader.lock:
             if path and path not in self._listed and not self._ignores(path):
                 self._listed.add(path)
                 (self.installed if self.has_installed(path) else self.own).append(path)
-                _reloader.watcher.snapshot.meet(path, since)
+                _reloader.snapshot.meet(path, since)
 
     def watch(self, path: str, names: str = "*", since: "int | None" = None) -> None:
         """List a path, a directory's files called `names`, or the matches of a glob."""
         is_glob = set(path) & set("*?[") and not os.path.exists(path)
         if is_glob or os.path.isdir(path):
-            with self.lock:
+            with _reloader.lock:
                 self._watched[path, names] = None
                 self._walk(path, names, since)
         else:
@@ -651,7 +650,7 @@ class WatchList:
         anywhere, below = "*" + os.sep, os.sep + "*"
         globs = [pre + pattern + end for pre in ("", anywhere) for end in ("", below)]
         self._ignored.append(matcher(*globs))
-        with self.lock:
+        with _reloader.lock:
             for listed in (self.own, self.installed):
                 listed[:] = [path for path in listed if not self._ignores(path)]
 
@@ -745,7 +744,7 @@ class Snapshot:
                 changed.append(path)
         return changed
 
-    def settle(self, changed: "set[str]", own: "list[str]") -> None:
+    def settle(self, changed: "set[str]") -> None:
         """Wait until all files have been quiet for a while; add what changes meanwhile.
 
         One file is quiet after 0.05 seconds; of several, or of one that has gone and is
@@ -757,7 +756,7 @@ class Snapshot:
             now = time.time_ns()
             age = now - max(saved_at(path) or now for path in changed)
             time.sleep(max(0, (0.05 if alone else 0.2) - max(0, age) / 1e9))
-            more = self.look({*own, *changed})
+            more = self.look({*_reloader.watch_list.own, *changed})
             if not more:
                 return
             changed.update(more)
@@ -769,11 +768,10 @@ class Snapshot:
 class Imports:
     """Knows what has been imported, and what its file looked like then."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self) -> None:
         self.loaded: list[str] = []  # and not listed yet; also what has failed
         # Among them is the program, whose `__file__` Python removes at its end.
         self.early = set(filter(None, map(file_of, list(sys.modules.values()))))
-        self._snapshot = snapshot
         self._names: list[str] = []  # of sys.modules, when it was last walked
         self._known: set[str] = set()  # those of them whose files are listed
         self._count = 0  # of modules, at the last call of have_paused()
@@ -789,7 +787,7 @@ class Imports:
         from _frozen_importlib_external import SourceFileLoader
         from _frozen_importlib_external import cache_from_source
 
-        stamps = self._snapshot.stamps
+        stamps = _reloader.snapshot.stamps
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
@@ -813,7 +811,7 @@ class Imports:
         setattr(SourceFileLoader, "path_stats", path_stats)
         setattr(ExtensionFileLoader, "__init__", note_extension)
         for path in self.early:
-            self._snapshot.meet(path)
+            _reloader.snapshot.meet(path)
 
     def have_paused(self) -> bool:
         """Whether there are new ones, but none since the last call."""
@@ -863,11 +861,7 @@ SPAWNING = {
 class Watcher:
     """Keeps the watch list and the snapshot up to date, and knows what has changed."""
 
-    def __init__(self, edited: "Iterable[str]") -> None:
-        self.snapshot = Snapshot()
-        self.watch_list = WatchList(edited)
-        self.imports = Imports(self.snapshot)
-        self.lock = self.watch_list.lock  # of all three together
+    def __init__(self) -> None:
         self._freshest: list[str] = []
         self._own = 0  # how many own files there were in the last round
         self._rounds = 0
@@ -875,35 +869,35 @@ class Watcher:
         self._began = self._listed_at = time.time_ns()  # the last time modules were
         self._spawns = False  # workers that do not tell what they import
 
-    def list_early(self, began: int) -> None:
-        """List the modules imported before ours, some of them changed since `began`."""
-        with self.lock:
-            for path in self.imports.early:
-                self.watch_list.add(path)
+    def list_early(self) -> None:
+        """List the modules imported before ours, some of them changed since then."""
+        began = _reloader.launch.began()
+        with _reloader.lock:
+            for path in _reloader.imports.early:
+                _reloader.watch_list.add(path)
                 if saved_at(path) > began and is_outdated(path):
-                    self.snapshot.stamps[path] = None
+                    _reloader.snapshot.stamps[path] = None
 
     def watch_failure(self, error: "BaseException | None") -> None:
         """Watch what may mend a failure; what was saved since the start may have."""
-        with self.lock:
+        with _reloader.lock:
             try:
                 for path in failure_files(error):
-                    self.watch_list.add(os.path.abspath(path), self._began)
+                    _reloader.watch_list.add(os.path.abspath(path), self._began)
                 self.watch_sources(self._began)
             except OSError:  # the working directory has been removed
                 pass
 
-    def watch_sources(self, since: "int | None" = None) -> None:
+    def watch_sources(self, since: int) -> None:
         """Watch the directories of the program's own sources, and to import from."""
-        with self.lock:
-            for folder in self.watch_list.source_folders():
-                self.watch_list.watch(folder, "*.py", since)
+        for folder in _reloader.watch_list.source_folders():
+            _reloader.watch_list.watch(folder, "*.py", since)
 
     def list_modules(self) -> None:
         """List what has been imported, and what those import who do not tell."""
-        with self.lock:
-            for path in self.imports.new():
-                self.watch_list.add(path)
+        with _reloader.lock:
+            for path in _reloader.imports.new():
+                _reloader.watch_list.add(path)
             if not (self._spawns or SPAWNING.isdisjoint(sys.modules)):
                 self._spawns = True
                 self.watch_sources(self._listed_at)
@@ -911,20 +905,20 @@ class Watcher:
 
     def look_often(self) -> "list[str]":
         """Look at the few files that were saved last: they will be saved again."""
-        with self.lock:
-            if self.imports.have_paused():
+        with _reloader.lock:
+            if _reloader.imports.have_paused():
                 self.list_modules()
-            return self.snapshot.look(self._freshest)
+            return _reloader.snapshot.look(self._freshest)
 
     def look_around(self) -> "list[str]":
         """Look at all own files, and at a sixteenth of the installed ones."""
-        with self.lock:
+        with _reloader.lock:
             self.list_modules()
-            self.watch_list.walk_again()
+            _reloader.watch_list.walk_again()
             begun = time.thread_time()
-            own, installed = self.watch_list.own, self.watch_list.installed
+            own, installed = _reloader.watch_list.own, _reloader.watch_list.installed
             self._rounds += 1
-            changed = self.snapshot.look(own + installed[self._rounds % 16 :: 16])
+            changed = _reloader.snapshot.look(own + installed[self._rounds % 16 :: 16])
             if changed or len(own) != self._own:
                 self._own = len(own)
                 self._freshest = sorted(own, key=saved_at)[-4:]
@@ -932,7 +926,7 @@ class Watcher:
             return changed
 
     def saved_since(self, moment: int) -> "list[str]":
-        return [path for path in self.watch_list.own if saved_at(path) > moment]
+        return [path for path in _reloader.watch_list.own if saved_at(path) > moment]
 
 
 # --- The check: is the change fit to run ----------------------------------------------
@@ -1246,7 +1240,7 @@ class Interrupts:
 
 def end_as(status: int) -> None:
     """End at once with an exit status or, if it is negative, by a signal."""
-    _reloader.watcher.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
+    _reloader.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
     flush_all()
     leave_note("{}")
     if status < 0 and os.name == "posix":
@@ -1265,7 +1259,6 @@ class Ending:
     """The main thread's last act: all ways to end a program meet in one exit handler."""
 
     def __init__(self) -> None:
-        self.interrupts = Interrupts()
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.stopping = False  # a restart is under way
         self.leaving = False  # the program's code had ended when it began
@@ -1299,7 +1292,7 @@ class Ending:
             try:
                 self._stay()
             except KeyboardInterrupt:
-                if self.interrupts.fatal():
+                if _reloader.interrupts.fatal():
                     end_as(-_signal.SIGINT)
 
     def _note_failure(self) -> None:
@@ -1318,13 +1311,13 @@ class Ending:
         atexit.unregister(self._finish)
         atexit._run_exitfuncs()
         flush()
-        if self.interrupts.fatal():
-            end_as(-self.interrupts.fatal())
-        self.interrupts.count()
+        if _reloader.interrupts.fatal():
+            end_as(-_reloader.interrupts.fatal())
+        _reloader.interrupts.count()
         usual = {_signal.SIGINT: _signal.default_int_handler}
         ends = {_signal.SIGINT, _signal.SIGTERM}.difference(_reloader.launch.ignored)
         for number in ends:
-            self.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
+            _reloader.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
         mask_signals("SIG_UNBLOCK", ends)
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
@@ -1347,7 +1340,7 @@ class Ending:
 
 def main_frames() -> "Iterator[FrameType]":
     """Yield what the main thread is doing, innermost first."""
-    frame = sys._current_frames().get(_reloader.ending.interrupts.main_ident)
+    frame = sys._current_frames().get(_reloader.interrupts.main_ident)
     while frame:
         yield frame
         frame = frame.f_back
@@ -1363,7 +1356,7 @@ def is_in(function: str, module: str) -> bool:
 def position() -> str:
     """Return where the main thread is, in the program's own code if it is there."""
     frames = [f for f in main_frames() if f.f_globals is not globals()]
-    has_installed = _reloader.watcher.watch_list.has_installed
+    has_installed = _reloader.watch_list.has_installed
     own = [f for f in frames if not has_installed(f.f_code.co_filename)]
     for frame in own or frames:
         file = _reloader.launch.name_of(frame.f_code.co_filename)
@@ -1556,7 +1549,7 @@ def open_socket(address: "str | tuple[str, int]") -> "socket":
 
 def interrupt() -> bool:
     """Send Ctrl-C to the main thread; return whether it does anything with it."""
-    interrupts = _reloader.ending.interrupts
+    interrupts = _reloader.interrupts
     handler = interrupts.getsignal(_signal.SIGINT)
     if handler in (_signal.SIG_IGN, _signal.SIG_DFL):
         return False
@@ -1583,11 +1576,11 @@ class Stop:
         """Have the program end; return whether it is to be run again."""
         ending = _reloader.ending
         ending.stopping = True
-        ending.interrupts.forget()
+        _reloader.interrupts.forget()
         if sys.platform == "linux" and not ending.finished:
             _reloader.sockets.pause()  # elsewhere a socket may have no identity
         self._call_hooks()
-        if ending.interrupts.fatal():  # by hand: the program is ending anyway
+        if _reloader.interrupts.fatal():  # by hand: the program is ending anyway
             ending.stopping = False
             return False
         deadline = time.monotonic() + _reloader.grace
@@ -1597,8 +1590,8 @@ class Stop:
         _reloader.workers.end(max(0.5, deadline - time.monotonic()))
         if not ending.finishing:
             ending.run_exit_functions()
-        if ending.interrupts.fatal():  # by hand, and the main thread did not heed it
-            end_as(-ending.interrupts.fatal())
+        if _reloader.interrupts.fatal():  # by hand, and the main thread did not heed it
+            end_as(-_reloader.interrupts.fatal())
         return True
 
     def _call_hooks(self) -> None:
@@ -1616,7 +1609,7 @@ class Stop:
         _reloader.workers.interrupt()
         if not wait_until(lambda: ending.finished, deadline):
             late = f"after {_reloader.grace:g} s, restarting anyway"
-            if not ending.interrupts.fatal():  # by hand, meanwhile
+            if not _reloader.interrupts.fatal():  # by hand, meanwhile
                 say(f"main thread is at {position()} {late}")
         wait_until(requests_are_done, deadline)
 
@@ -1714,8 +1707,8 @@ class Lookout:
 
     def begin(self) -> None:
         """Begin to watch."""
-        _reloader.ending.interrupts.count()
-        with _reloader.watcher.lock:  # start() may be called from two threads at once
+        _reloader.interrupts.count()
+        with _reloader.lock:  # start() may be called from two threads at once
             if self.started:
                 return
             self.started = True
@@ -1739,7 +1732,7 @@ class Lookout:
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()
             time.sleep(_reloader.check_time)
-        _reloader.watcher.list_early(_reloader.launch.began())
+        _reloader.watcher.list_early()
         while True:
             try:
                 self._look()
@@ -1762,14 +1755,13 @@ class Lookout:
 
     def _hear(self) -> None:
         """Take in what workers report."""
-        watcher = _reloader.watcher
         for kind, *values in _reloader.workers.told():
             if kind == "file":
                 path, stamp = values
-                watcher.snapshot.stamps.setdefault(path, stamp)
-                watcher.watch_list.add(path)
+                _reloader.snapshot.stamps.setdefault(path, stamp)
+                _reloader.watch_list.add(path)
             elif kind == "watch":
-                watcher.watch_list.watch(*values)
+                _reloader.watch_list.watch(*values)
             elif kind == "start":
                 _reloader.configure(*values)
                 self.begin()
@@ -1794,7 +1786,7 @@ def attend_forks() -> None:
     if hasattr(os, "register_at_fork"):
         # A module half imported would stay so in the fork.  The methods of a lock
         # are C: in a function, a Ctrl-C that came during the fork would be ignored.
-        lock = _reloader.watcher.lock
+        lock = _reloader.lock
         os.register_at_fork(
             before=lock.acquire,
             after_in_parent=lock.release,
@@ -1845,15 +1837,14 @@ class Judge:
     def reason(self, changed: "set[str]") -> str:
         """Wait until files are quiet; say why to restart then, or nothing if not to."""
         seen = time.monotonic()
-        watcher = _reloader.watcher
-        watcher.snapshot.settle(changed, watcher.watch_list.own)
+        _reloader.snapshot.settle(changed)
         self.pending |= changed
         reason = self._name(changed)
         is_mute = self.guard.mutes(changed, seen, reason)
         return "" if is_mute or not are_fit(self.pending) else reason
 
     def _name(self, changed: "set[str]") -> str:
-        has_installed = _reloader.watcher.watch_list.has_installed
+        has_installed = _reloader.watch_list.has_installed
         first = min(changed, key=lambda path: (has_installed(path), path))
         more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
         return f"{_reloader.launch.name_of(first)} changed{more}"
@@ -1952,7 +1943,12 @@ class Reloader:
     def __init__(self) -> None:
         self.launch = Launch()
         state = self.launch.state
-        self.watcher = Watcher(state.get("changed", ()))
+        self.lock = threading.RLock()  # of what is watched, and not to fork meanwhile
+        self.watch_list = WatchList(state.get("changed", ()))
+        self.snapshot = Snapshot()
+        self.imports = Imports()
+        self.watcher = Watcher()
+        self.interrupts = Interrupts()
         self.workers = Workers(children() if state else ())
         self.sockets = Sockets(state.get("sockets", {}))
         self.ending = Ending()
@@ -1964,7 +1960,7 @@ class Reloader:
     def attend(self) -> None:
         """Be told of imports and forks, from the beginning."""
         if self.launch.can_repeat():
-            self.watcher.imports.attend()
+            self.imports.attend()
             attend_forks()
 
     def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
@@ -1991,14 +1987,14 @@ class Reloader:
                 time.sleep(0.5)
 
     def watch(self, path: str) -> None:
-        self.watcher.watch_list.watch(path)
+        self.watch_list.watch(path)
         self.workers.tell("watch", path)
 
     def heed(self, changed: "set[str]", requested: bool) -> bool:
         """Restart for a change, if it is worth it; return whether it has been heeded."""
         while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
-        if self.ending.interrupts.fatal():  # by hand: it ends soon, or has survived it
+        if _reloader.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.grace)
         stale_since = time.time_ns() - 2 * 10**9
         asked = "restart() was called" if requested else ""
@@ -2068,10 +2064,10 @@ def watch_target() -> None:
     """See what the sources look like that a supervised program is to run."""
     first = _reloader.restarter.target[0]
     path = os.path.abspath("" if first in ("-m", "-c") else first)
-    watch_list = _reloader.watcher.watch_list
+    watch_list = _reloader.watch_list
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
-    _reloader.watcher.snapshot.look(watch_list.own)
+    _reloader.snapshot.look(watch_list.own)
 
 
 def wait_out_crash(status: int) -> None:
@@ -2106,7 +2102,7 @@ def run_target(target: "list[str]") -> None:
     code = load_target(target, main)
     if sys.version_info < (3, 15) and hasattr(main, "__file__"):
         vars(main).update(__cached__=getattr(main.__spec__, "cached", None))
-    _reloader.watcher.watch_list.add(file_of(main))
+    _reloader.watch_list.add(file_of(main))
     exec(code, vars(main))
 
 
@@ -2126,7 +2122,7 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         path = target[0]
         if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
             path = os.path.join(os.getcwd(), path)
-        _reloader.watcher.watch_list.add(os.path.abspath(path))
+        _reloader.watch_list.add(os.path.abspath(path))
         spec = PathFinder.find_spec("__main__", [path])
         if not sys.path_importer_cache.get(path):  # neither a directory nor a zip
             return load_script(target[0], path, main)
@@ -2257,7 +2253,7 @@ def enter(options: "dict[str, Any]", words: "list[str]") -> None:
     if is_ours and given[0] == "-m" and "." in given[1]:
         restarter.command = [FILE, *words]  # since the package may fail to import
     for pattern in options.get("ignore", ()):
-        _reloader.watcher.watch_list.ignore(pattern)
+        _reloader.watch_list.ignore(pattern)
     for path in options.get("watch", ()):
         _reloader.watch(os.path.abspath(path))
     check_time = options.get("check_time")
@@ -2289,7 +2285,7 @@ def run(words: "list[str]") -> None:
             say(str(error))
             sys.exit(2)
         outcome, status = verdict(error, restarter.name())
-        is_leaving = ending.stopping or ending.interrupts.fatal()
+        is_leaving = ending.stopping or _reloader.interrupts.fatal()
         started = _reloader.lookout.started and not _reloader.workers.is_worker
         if status is not None and started and not is_leaving:
             _reloader.watcher.watch_failure(error)
