@@ -949,7 +949,7 @@ def are_fit(paths: "Iterable[str]") -> bool:
         except OSError:  # gone: the import will say so
             pass
         except Exception as error:
-            is_over = _reloader.ending.finished
+            is_over = _reloader.ending.stage == FINISHED
             effect = "waiting for a change" if is_over else "the old code runs on"
             show("".join(traceback.format_exception_only(error)))
             say(f"{_reloader.launch.name_of(path)} does not compile, {effect}")
@@ -1255,15 +1255,18 @@ def end_as(status: int) -> None:
 # --- The end: how the program ends, or stays for its next run -------------------------
 
 
+# What the main thread does: it runs the program; waits for threads, since a hook has
+# ended the program; runs exit functions; waits for the next run.
+RUNNING, LEAVING, FINISHING, FINISHED = range(4)
+
+
 class Ending:
     """The main thread's last act: all ways to end a program meet in one exit handler."""
 
     def __init__(self) -> None:
         self.outcome = ""  # how the program ended, if that is to be waited out
         self.stopping = False  # a restart is under way
-        self.leaving = False  # the program's code had ended when it began
-        self.finishing = False  # exit functions are running
-        self.finished = False  # the main thread waits for the next run
+        self.stage = RUNNING
         self.next: Any = None  # that, if the main thread is to begin it
 
     def prepare(self) -> None:
@@ -1277,14 +1280,15 @@ class Ending:
     def _begin(self) -> None:
         import atexit
 
-        self.leaving = self.stopping  # by a hook's doing: Ctrl-C would cut threads off
+        if self.stopping:
+            self.stage = LEAVING
         atexit.unregister(self._finish)
         atexit.register(self._finish)  # so late, it is the first of the handlers to run
 
     def _finish(self) -> None:
         if _reloader.workers.is_worker:
             return
-        self.finishing = True
+        self.stage = FINISHING
         self._note_failure()
         if not self.stopping and not self.outcome:
             return leave_note("{}")
@@ -1321,7 +1325,7 @@ class Ending:
         mask_signals("SIG_UNBLOCK", ends)
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
-        self.outcome, self.finished = "", True
+        self.outcome, self.stage = "", FINISHED
         while not self.next:
             # Not longer: a signal that arrives right before a sleep does not end it.
             time.sleep(0.1 if _restart is supervise else 0.5)
@@ -1577,7 +1581,7 @@ class Stop:
         ending = _reloader.ending
         ending.stopping = True
         _reloader.interrupts.forget()
-        if sys.platform == "linux" and not ending.finished:
+        if sys.platform == "linux" and ending.stage < FINISHED:
             _reloader.sockets.pause()  # elsewhere a socket may have no identity
         self._call_hooks()
         if _reloader.interrupts.fatal():  # by hand: the program is ending anyway
@@ -1585,10 +1589,10 @@ class Stop:
             return False
         deadline = time.monotonic() + _reloader.grace
         wait_until(between_requests, deadline)
-        if ending.finishing or ending.leaving or interrupt():
+        if ending.stage > RUNNING or interrupt():  # which would cut threads off
             self._await_end(deadline)
         _reloader.workers.end(max(0.5, deadline - time.monotonic()))
-        if not ending.finishing:
+        if ending.stage < FINISHING:
             ending.run_exit_functions()
         if _reloader.interrupts.fatal():  # by hand, and the main thread did not heed it
             end_as(-_reloader.interrupts.fatal())
@@ -1597,7 +1601,7 @@ class Stop:
     def _call_hooks(self) -> None:
         grace = _reloader.grace
         deadline = time.monotonic() + grace
-        loop = None if _reloader.ending.finished else self.io_loop
+        loop = None if _reloader.ending.stage == FINISHED else self.io_loop
         for hook in self.hooks:
             if not call_hook(hook, loop, deadline):
                 late = f"is not done after {grace:g} s, restarting anyway"
@@ -1607,7 +1611,7 @@ class Stop:
         ending = _reloader.ending
         self._wake_loop()
         _reloader.workers.interrupt()
-        if not wait_until(lambda: ending.finished, deadline):
+        if not wait_until(lambda: ending.stage == FINISHED, deadline):
             late = f"after {_reloader.grace:g} s, restarting anyway"
             if not _reloader.interrupts.fatal():  # by hand, meanwhile
                 say(f"main thread is at {position()} {late}")
@@ -1615,7 +1619,7 @@ class Stop:
 
     def _wake_loop(self) -> None:
         """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-        if self.io_loop and not _reloader.ending.finished:
+        if self.io_loop and _reloader.ending.stage < FINISHED:
             try:
                 scheduler(self.io_loop)(lambda: None)
             except Exception:  # closed meanwhile
@@ -1904,13 +1908,15 @@ class Restarter:
             streaks=judge.guard.streaks,
             changed=list(judge.pending)[:4],
         )
-        flush_all(patient=ending.finished)  # else the main thread may be amid one
+        flush_all(
+            patient=ending.stage == FINISHED
+        )  # else the main thread may be amid one
         if os.name == "posix":
             sweep()
         if "notes" in _reloader.launch.state:
             leave_note(environment[_STATE])
             os._exit(AGAIN)
-        if ending.finishing and _restart is supervise:
+        if ending.stage >= FINISHING and _restart is supervise:
             ending.next = words, environment  # signals are the main thread's
             threading.Event().wait()
         _restart(words, environment)
@@ -2076,7 +2082,7 @@ def wait_out_crash(status: int) -> None:
 
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
-    _reloader.ending.finished = True
+    _reloader.ending.stage = FINISHED
     judge, reason = _reloader.judge, ""
     while not reason:
         time.sleep(_reloader.check_time)
