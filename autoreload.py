@@ -1326,6 +1326,7 @@ class Ending:
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
         self.outcome, self.stage = "", FINISHED
+        _reloader.stop.io_loop = None  # its thread has ended
         while not self.next:
             # Not longer: a signal that arrives right before a sleep does not end it.
             time.sleep(0.1 if _restart is supervise else 0.5)
@@ -1601,9 +1602,8 @@ class Stop:
     def _call_hooks(self) -> None:
         grace = _reloader.grace
         deadline = time.monotonic() + grace
-        loop = None if _reloader.ending.stage == FINISHED else self.io_loop
         for hook in self.hooks:
-            if not call_hook(hook, loop, deadline):
+            if not call_hook(hook, self.io_loop, deadline):
                 late = f"is not done after {grace:g} s, restarting anyway"
                 say(f"hook {name_of_hook(hook)} {late}")
 
@@ -1619,11 +1619,11 @@ class Stop:
 
     def _wake_loop(self) -> None:
         """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-        if self.io_loop and _reloader.ending.stage < FINISHED:
-            try:
+        try:
+            if self.io_loop:
                 scheduler(self.io_loop)(lambda: None)
-            except Exception:  # closed meanwhile
-                pass
+        except Exception:  # closed meanwhile
+            pass
 
 
 # --- The sweep: what exec hands on, put back ------------------------------------------
