@@ -1878,12 +1878,6 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
     persist(lambda: os.execve(words[0], words, environment))
 
 
-def wrapper(launch: Launch) -> "list[str]":
-    """Return how to run this file: better as a module, since the bytecode is cached."""
-    as_module = os.path.join(launch.directory, f"{__name__}.py")
-    return ["-m", __name__] if FILE == as_module and not has_safe_path() else [FILE]
-
-
 class Restarter:
     """Knows the command, and runs it again."""
 
@@ -1895,22 +1889,20 @@ class Restarter:
         self.file = launch.executable  # what must be there for a restart
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
             self.file = FILE
-            self.command = [*wrapper(launch), "--until-success", *self.target]
+            # As a module, if Python finds it as one, since the bytecode is cached.
+            is_here = FILE == os.path.join(launch.directory, f"{__name__}.py")
+            ours = ["-m", __name__] if is_here and not has_safe_path() else [FILE]
+            self.command = [*ours, "--until-success", *self.target]
 
     def name(self) -> str:
         return self.target[1 if self.target[0] == "-m" else 0]
 
     def restart(self) -> None:
         """Run the program again, now that it has ended."""
-        ending, judge = _reloader.ending, _reloader.judge
-        words, environment = self.next_run(
-            restarts=self.restarts + 1,
-            streaks=judge.guard.streaks,
-            changed=list(judge.pending)[:4],
-        )
-        flush_all(
-            patient=ending.stage == FINISHED
-        )  # else the main thread may be amid one
+        ending = _reloader.ending
+        words, environment = self.next_run(self.restarts + 1)
+        is_over = ending.stage == FINISHED
+        flush_all(patient=is_over)  # else the main thread may be amid one
         if os.name == "posix":
             sweep()
         if "notes" in _reloader.launch.state:
@@ -1921,18 +1913,21 @@ class Restarter:
             threading.Event().wait()
         _restart(words, environment)
 
-    def next_run(self, **state: object) -> "tuple[list[str], dict[str, str]]":
+    def next_run(self, restarts: int) -> "tuple[list[str], dict[str, str]]":
         """Return the command and the environment of the next run."""
         import json
 
-        launch = _reloader.launch
-        state.update(
-            pid=os.getpid(),
-            options=self.options,
-            sockets=_reloader.sockets.descriptors(),
-            ignored=launch.ignored,
-            mask=launch.mask,
-        )
+        launch, judge = _reloader.launch, _reloader.judge
+        state = {
+            "pid": os.getpid(),
+            "restarts": restarts,
+            "streaks": judge.guard.streaks,
+            "changed": list(judge.pending)[:4],
+            "options": self.options,
+            "sockets": _reloader.sockets.descriptors(),
+            "ignored": launch.ignored,
+            "mask": launch.mask,
+        }
         words = [launch.executable, *launch.flags, *self.command]
         return words, {**launch.environment, _STATE: json.dumps(state)}
 
@@ -2266,7 +2261,7 @@ def enter(options: "dict[str, Any]", words: "list[str]") -> None:
     _reloader.configure(check_time and check_time / 1000, options.get("grace"))
     in_child = "notes" in _reloader.launch.state
     if ("supervise" in options or _restart is supervise) and not in_child:
-        supervise(*restarter.next_run(restarts=0))
+        supervise(*restarter.next_run(0))
     if "clear" in options and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
     _reloader.lookout.begin()
