@@ -2022,6 +2022,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """
     import json
     import signal
+    from subprocess import Popen
     from tempfile import TemporaryDirectory
 
     child: Any = None
@@ -2041,7 +2042,8 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         watch_target()
         with TemporaryDirectory(prefix="autoreload-") as folder:
             state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
-            child = begin_child(words, {**environment, _STATE: json.dumps(state)})
+            environment[_STATE] = json.dumps(state)
+            child = persist(lambda: Popen(words, env=environment, close_fds=False))
             status = child.wait()
             child = None
             note = json.loads(read(state["notes"]) or "null")
@@ -2053,12 +2055,6 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             restore_terminal()
             wait_out_crash(status)
             state["restarts"] += 1
-
-
-def begin_child(words: "list[str]", environment: "dict[str, str]") -> "Any":
-    from subprocess import Popen
-
-    return persist(lambda: Popen(words, env=environment, close_fds=False))
 
 
 def watch_target() -> None:
