@@ -925,9 +925,6 @@ class Watcher:
             self.pace.rest(begun)
             return changed
 
-    def saved_since(self, moment: int) -> "list[str]":
-        return [path for path in _reloader.watch_list.own if saved_at(path) > moment]
-
 
 # --- The check: is the change fit to run ----------------------------------------------
 
@@ -1997,15 +1994,15 @@ class Reloader:
             time.sleep(0.1)
         if _reloader.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.grace)
-        stale_since = time.time_ns() - 2 * 10**9
+        doubtful = time.time_ns() - 2 * 10**9
         asked = "restart() was called" if requested else ""
         reason = asked or self.judge.reason(changed)
         if reason:
             say(f"{reason}, restarting")
             if not self.stop.end_program():
                 return False  # it ends by hand; if it survives, this is to be heeded
-            stale = self.judge.pending.union(self.watcher.saved_since(stale_since))
-            drop_bytecode(stale)
+            saved = (path for path in self.watch_list.own if saved_at(path) > doubtful)
+            drop_bytecode(self.judge.pending.union(saved))
             self.restarter.restart()
         return True
 
