@@ -469,19 +469,16 @@ class Launch:
             return "this process was forked by one that has not imported autoreload"
         return ""
 
-    def can_repeat(self) -> bool:
-        """Whether there is a command to repeat, and nobody has forbidden it."""
-        return not (self.is_off or self.obstacle())
-
-    def check(self) -> bool:
-        """Whether there is one; a user who would wonder is told, once, why not."""
-        if self.obstacle() and not (self.is_off or self._warned):
+    def can_repeat(self, *, silent: bool = False) -> bool:
+        """Whether there is a command to repeat; tell, once, who would wonder why not."""
+        obstacle = self.obstacle()
+        if obstacle and not (silent or self.is_off or self._warned):
             import warnings
 
             self._warned = True
-            text = f"autoreload: {self.obstacle()}, nothing is watched"
+            text = f"autoreload: {obstacle}, nothing is watched"
             warnings.warn(text, RuntimeWarning, stacklevel=4)
-        return self.can_repeat()
+        return not (self.is_off or obstacle)
 
 
 # --- The files: what a program consists of --------------------------------------------
@@ -1957,7 +1954,7 @@ class Reloader:
 
     def attend(self) -> None:
         """Be told of imports and forks, from the beginning."""
-        if self.launch.can_repeat():
+        if self.launch.can_repeat(silent=True):
             self.imports.attend()
             attend_forks()
 
@@ -1965,7 +1962,7 @@ class Reloader:
         check_number("check_time", check_time, 1)
         check_number("grace", grace, 0)
         scheduler(io_loop)
-        if self.launch.check():
+        if self.launch.can_repeat():
             if io_loop is None and "asyncio" in sys.modules:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
             self.stop.io_loop = self.stop.io_loop or io_loop
@@ -1979,7 +1976,7 @@ class Reloader:
                 vars(self).setdefault(name, value)
 
     def wait(self) -> None:
-        if self.launch.check():
+        if self.launch.can_repeat():
             self.lookout.begin()
             while True:
                 time.sleep(0.5)
@@ -2269,7 +2266,7 @@ def run(words: "list[str]") -> None:
     options = _reloader.launch.state.get("options") or parse(ours, target)
     restarter, ending = _reloader.restarter, _reloader.ending
     restarter.options, restarter.target = options, target
-    if _reloader.launch.check():
+    if _reloader.launch.can_repeat():
         enter(options, words)
     try:
         run_target(target)
