@@ -129,7 +129,7 @@ def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
     """
     if not callable(fn):
         raise TypeError(f"a reload hook must be callable, not {fn!r}")
-    _reloader.stop.hooks.append(fn)
+    _reloader.hooks.append(fn)
     return fn
 
 
@@ -1320,7 +1320,7 @@ class Ending:
         if self.outcome and not self.stopping:
             say(f"{self.outcome}, waiting for a change")
         self.outcome, self.stage = "", FINISHED
-        _reloader.stop.io_loop = None  # its thread has ended
+        _reloader.io_loop = None  # its thread has ended
         while not self.next:
             # Not longer: a signal that arrives right before a sleep does not end it.
             time.sleep(0.1 if _restart is supervise else 0.5)
@@ -1564,60 +1564,55 @@ def interrupt() -> bool:
     return True
 
 
-class Stop:
-    """Ends the program: hooks, Ctrl-C, workers, each within the grace period."""
+def end_program() -> bool:
+    """Have the program end; return whether it is to be run again."""
+    ending, interrupts = _reloader.ending, _reloader.interrupts
+    ending.stopping = True
+    interrupts.forget()
+    if sys.platform == "linux" and ending.stage < FINISHED:
+        _reloader.sockets.pause()  # elsewhere a socket may have no identity
+    call_hooks()
+    if interrupts.fatal():  # by hand: the program is ending anyway
+        ending.stopping = False
+        return False
+    deadline = time.monotonic() + _reloader.grace
+    wait_until(between_requests, deadline)
+    if ending.stage > RUNNING or interrupt():  # which would cut threads off
+        await_end(deadline)
+    _reloader.workers.end(max(0.5, deadline - time.monotonic()))
+    if ending.stage < FINISHING:
+        ending.run_exit_functions()
+    if interrupts.fatal():  # by hand, and the main thread did not heed it
+        end_as(-interrupts.fatal())
+    return True
 
-    def __init__(self) -> None:
-        self.hooks: list[Callable[[], object]] = []
-        self.io_loop: Any = None  # on whose thread they run
 
-    def end_program(self) -> bool:
-        """Have the program end; return whether it is to be run again."""
-        ending = _reloader.ending
-        ending.stopping = True
-        _reloader.interrupts.forget()
-        if sys.platform == "linux" and ending.stage < FINISHED:
-            _reloader.sockets.pause()  # elsewhere a socket may have no identity
-        self._call_hooks()
-        if _reloader.interrupts.fatal():  # by hand: the program is ending anyway
-            ending.stopping = False
-            return False
-        deadline = time.monotonic() + _reloader.grace
-        wait_until(between_requests, deadline)
-        if ending.stage > RUNNING or interrupt():  # which would cut threads off
-            self._await_end(deadline)
-        _reloader.workers.end(max(0.5, deadline - time.monotonic()))
-        if ending.stage < FINISHING:
-            ending.run_exit_functions()
-        if _reloader.interrupts.fatal():  # by hand, and the main thread did not heed it
-            end_as(-_reloader.interrupts.fatal())
-        return True
+def call_hooks() -> None:
+    grace = _reloader.grace
+    deadline = time.monotonic() + grace
+    for hook in _reloader.hooks:
+        if not call_hook(hook, _reloader.io_loop, deadline):
+            late = f"is not done after {grace:g} s, restarting anyway"
+            say(f"hook {name_of_hook(hook)} {late}")
 
-    def _call_hooks(self) -> None:
-        grace = _reloader.grace
-        deadline = time.monotonic() + grace
-        for hook in self.hooks:
-            if not call_hook(hook, self.io_loop, deadline):
-                late = f"is not done after {grace:g} s, restarting anyway"
-                say(f"hook {name_of_hook(hook)} {late}")
 
-    def _await_end(self, deadline: float) -> None:
-        ending = _reloader.ending
-        self._wake_loop()
-        _reloader.workers.interrupt()
-        if not wait_until(lambda: ending.stage == FINISHED, deadline):
-            late = f"after {_reloader.grace:g} s, restarting anyway"
-            if not _reloader.interrupts.fatal():  # by hand, meanwhile
-                say(f"main thread is at {position()} {late}")
-        wait_until(requests_are_done, deadline)
+def await_end(deadline: float) -> None:
+    wake(_reloader.io_loop)
+    _reloader.workers.interrupt()
+    if not wait_until(lambda: _reloader.ending.stage == FINISHED, deadline):
+        late = f"after {_reloader.grace:g} s, restarting anyway"
+        if not _reloader.interrupts.fatal():  # by hand, meanwhile
+            say(f"main thread is at {position()} {late}")
+    wait_until(requests_are_done, deadline)
 
-    def _wake_loop(self) -> None:
-        """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-        try:
-            if self.io_loop:
-                scheduler(self.io_loop)(lambda: None)
-        except Exception:  # closed meanwhile
-            pass
+
+def wake(io_loop: "Any") -> None:
+    """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
+    try:
+        if io_loop:
+            scheduler(io_loop)(lambda: None)
+    except Exception:  # closed meanwhile
+        pass
 
 
 # --- The sweep: what exec hands on, put back ------------------------------------------
@@ -1825,27 +1820,17 @@ def report_modules() -> None:
 # --- The judgement: is a change worth a restart ---------------------------------------
 
 
-class Judge:
-    """Decides whether to restart for a change."""
-
-    def __init__(self, streaks: "dict[str, list[int]]") -> None:
-        self.guard = LoopGuard(streaks)
-        self.pending: set[str] = set()  # files that differ from the code that runs
-
-    def reason(self, changed: "set[str]") -> str:
-        """Wait until files are quiet; say why to restart then, or nothing if not to."""
-        seen = time.monotonic()
-        _reloader.snapshot.settle(changed)
-        self.pending |= changed
-        reason = self._name(changed)
-        is_mute = self.guard.mutes(changed, seen, reason)
-        return "" if is_mute or not are_fit(self.pending) else reason
-
-    def _name(self, changed: "set[str]") -> str:
-        has_installed = _reloader.watch_list.has_installed
-        first = min(changed, key=lambda path: (has_installed(path), path))
-        more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
-        return f"{_reloader.launch.name_of(first)} changed{more}"
+def reason_in(changed: "set[str]") -> str:
+    """Wait until files are quiet; say why to restart then, or nothing if not to."""
+    seen = time.monotonic()
+    _reloader.snapshot.settle(changed)
+    _reloader.pending |= changed
+    has_installed = _reloader.watch_list.has_installed
+    first = min(changed, key=lambda path: (has_installed(path), path))
+    more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
+    reason = f"{_reloader.launch.name_of(first)} changed{more}"
+    is_mute = _reloader.guard.mutes(changed, seen, reason)
+    return "" if is_mute or not are_fit(_reloader.pending) else reason
 
 
 # --- The restart: arrow-up, Enter -----------------------------------------------------
@@ -1911,12 +1896,12 @@ class Restarter:
         """Return the command and the environment of the next run."""
         import json
 
-        launch, judge = _reloader.launch, _reloader.judge
+        launch = _reloader.launch
         state = {
             "pid": os.getpid(),
             "restarts": restarts,
-            "streaks": judge.guard.streaks,
-            "changed": list(judge.pending)[:4],
+            "streaks": _reloader.guard.streaks,
+            "changed": list(_reloader.pending)[:4],
             "options": self.options,
             "sockets": _reloader.sockets.descriptors(),
             "ignored": launch.ignored,
@@ -1947,9 +1932,11 @@ class Reloader:
         self.workers = Workers(children() if state else ())
         self.sockets = Sockets(state.get("sockets", {}))
         self.ending = Ending()
-        self.stop = Stop()
+        self.hooks: list[Callable[[], object]] = []
+        self.io_loop: Any = None  # on whose thread they run
         self.lookout = Lookout()
-        self.judge = Judge(state.get("streaks", {}))
+        self.guard = LoopGuard(state.get("streaks", {}))
+        self.pending: set[str] = set()  # files that differ from the code that runs
         self.restarter = Restarter(self.launch)
 
     def attend(self) -> None:
@@ -1965,7 +1952,7 @@ class Reloader:
         if self.launch.can_repeat():
             if io_loop is None and "asyncio" in sys.modules:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
-            self.stop.io_loop = self.stop.io_loop or io_loop
+            self.io_loop = self.io_loop or io_loop
             self.configure(check_time / 1000, grace)
             self.lookout.begin()
 
@@ -1993,13 +1980,13 @@ class Reloader:
             time.sleep(self.grace)
         doubtful = time.time_ns() - 2 * 10**9
         asked = "restart() was called" if requested else ""
-        reason = asked or self.judge.reason(changed)
+        reason = asked or reason_in(changed)
         if reason:
             say(f"{reason}, restarting")
-            if not self.stop.end_program():
+            if not end_program():
                 return False  # it ends by hand; if it survives, this is to be heeded
             saved = (path for path in self.watch_list.own if saved_at(path) > doubtful)
-            drop_bytecode(self.judge.pending.union(saved))
+            drop_bytecode(self.pending.union(saved))
             self.restarter.restart()
         return True
 
@@ -2068,14 +2055,14 @@ def wait_out_crash(status: int) -> None:
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
     _reloader.ending.stage = FINISHED
-    judge, reason = _reloader.judge, ""
+    reason = ""
     while not reason:
         time.sleep(_reloader.check_time)
         changed = set(_reloader.watcher.look_around())
-        reason = judge.reason(changed) if changed else ""
+        reason = reason_in(changed) if changed else ""
     say(f"{reason}, restarting")
-    drop_bytecode(judge.pending)
-    judge.pending.clear()
+    drop_bytecode(_reloader.pending)
+    _reloader.pending.clear()
 
 
 _restart = replace_process if os.name == "posix" else supervise
