@@ -1635,13 +1635,10 @@ def flush_all(*, patient: bool = True) -> None:
     import gc
     import io
 
-    def kinds(kind: type) -> "set[type]":
-        return {kind}.union(*map(kinds, kind.__subclasses__()))
-
-    text, binary = kinds(io.TextIOWrapper), kinds(io.BufferedWriter)
-    files = text | binary | kinds(io.BufferedRandom)
-    found = (thing for thing in gc.get_objects() if type(thing) in files)
-    flush(found, patient=patient)
+    things = gc.get_objects()
+    buffered = io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom
+    kinds = {kind for kind in set(map(type, things)) if issubclass(kind, buffered)}
+    flush((thing for thing in things if type(thing) in kinds), patient=patient)
 
 
 def sweep() -> None:
