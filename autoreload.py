@@ -1696,7 +1696,6 @@ class Lookout:
         self._complaints: set[str] = set()
 
     def begin(self) -> None:
-        """Begin to watch."""
         _reloader.interrupts.count()
         with _reloader.lock:  # start() may be called from two threads at once
             if self.started:
@@ -1711,14 +1710,17 @@ class Lookout:
         is_worker = _reloader.workers.is_worker
         is_over = _reloader.ending.stopping or (is_worker and not self.started)
         if not is_over and not (self.thread and self.thread.is_alive()):
-            work = report_modules if is_worker else self._watch
-            self.thread = threading.Thread(target=work, name="autoreload", daemon=True)
+            self.thread = threading.Thread(
+                target=self._watch, name="autoreload", daemon=True
+            )
             self.thread.start()
 
     def _watch(self) -> None:
-        mask_signals(
-            "SIG_BLOCK", _signal.valid_signals()
-        )  # leave them to the program's threads
+        # Leave signals to the program's threads.
+        mask_signals("SIG_BLOCK", _signal.valid_signals())
+        while _reloader.workers.is_worker:  # what it lists it reports
+            _reloader.watcher.list_modules()
+            time.sleep(_reloader.check_time)
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()
             time.sleep(_reloader.check_time)
@@ -1803,15 +1805,6 @@ def become_worker() -> None:
     _reloader.workers.tell("worker", os.getpid())
     _reloader.lookout.thread = None
     _reloader.lookout.run()
-
-
-def report_modules() -> None:
-    mask_signals(
-        "SIG_BLOCK", _signal.valid_signals()
-    )  # leave them to the program's threads
-    while True:
-        _reloader.watcher.list_modules()
-        time.sleep(_reloader.check_time)
 
 
 # --- The judgement: is a change worth a restart ---------------------------------------
@@ -1973,7 +1966,7 @@ class Reloader:
         """Restart for a change, if it is worth it; return whether it has been heeded."""
         while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
-        if _reloader.interrupts.fatal():  # by hand: it ends soon, or has survived it
+        if self.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.grace)
         doubtful = time.time_ns() - 2 * 10**9
         asked = "restart() was called" if requested else ""
