@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Coroutine
     from collections.abc import Iterable
-    from collections.abc import Iterator
-    from collections.abc import Sequence
     from socket import socket
     from types import CodeType
     from types import FrameType
@@ -149,7 +147,7 @@ def listen(address: "Address") -> "socket":
     return _reloader.sockets.listen(address)
 
 
-def main(argv: "Sequence[str] | None" = None) -> None:
+def main(argv: "Iterable[str] | None" = None) -> None:
     """Run the command line: `python autoreload.py --help`."""
     run(sys.argv[1:] if argv is None else list(argv))
 
@@ -247,7 +245,7 @@ def terminal(fd: int) -> "tuple[int, list[Any]]":
 
 
 def split(
-    words: "Sequence[str]", valued: "Iterable[str]"
+    words: "Iterable[str]", valued: "tuple[str, ...]"
 ) -> "tuple[list[str], list[str]]":
     """Split a command line into its options and its target with all that follows.
 
@@ -530,7 +528,7 @@ def matcher(*globs: str) -> "Callable[[str], object]":
     return re.compile("|".join(map(fnmatch.translate, globs))).match
 
 
-def files_below(folder: str, pattern: str) -> "Iterator[str]":
+def files_below(folder: str, pattern: str) -> "Iterable[str]":
     """Yield the files in a directory and all below it whose names match `pattern`."""
     skipped, named = matcher(*SKIPPED), matcher(pattern)
     visited = set()
@@ -549,7 +547,7 @@ def files_below(folder: str, pattern: str) -> "Iterator[str]":
                 yield os.path.join(top, name)
 
 
-def failure_files(error: "BaseException | None") -> "Iterator[str]":
+def failure_files(error: "BaseException | None") -> "Iterable[str]":
     """Yield the files that had a part in a failure, in its causes and contexts."""
     from traceback import walk_tb
 
@@ -663,10 +661,8 @@ class WatchList:
     def source_folders(self) -> "list[str]":
         """Return the directories of the user's own sources, and to import from."""
         folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
-        for folder in map(os.path.abspath, map(str, sys.path)):
-            is_installed = self.has_installed(os.path.join(folder, ""))
-            if os.path.isdir(folder) and not is_installed:
-                folders.add(folder)
+        roots = filter(os.path.isdir, map(os.path.abspath, map(str, sys.path)))
+        folders.update(p for p in roots if not self.has_installed(p + os.sep))
         return outermost(folders - {os.sep})
 
     def _walk(self, path: str, names: str, since: "int | None") -> None:
@@ -815,7 +811,7 @@ class Imports:
         before, self._count = self._count, len(sys.modules)
         return before == self._count != len(self._names)
 
-    def new(self) -> "Iterator[str]":
+    def new(self) -> "Iterable[str]":
         """Yield the files of what has been imported since the last call."""
         while self.loaded:
             yield self.loaded.pop()
@@ -1337,7 +1333,7 @@ class Ending:
 # --- The main thread: what it is doing ------------------------------------------------
 
 
-def main_frames() -> "Iterator[FrameType]":
+def main_frames() -> "Iterable[FrameType]":
     """Yield what the main thread is doing, innermost first."""
     frame = sys._current_frames().get(_reloader.interrupts.main_ident)
     while frame:
@@ -1413,7 +1409,7 @@ class Workers:
         except OSError:  # closed this moment
             pass
 
-    def told(self) -> "Iterator[list[Any]]":
+    def told(self) -> "Iterable[list[Any]]":
         """Yield what was reported since the last call."""
         if not self._is_open(self._reader):
             return
