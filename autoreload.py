@@ -620,7 +620,7 @@ class WatchList:
             if path and path not in self._listed and not self._ignores(path):
                 self._listed.add(path)
                 (self.installed if self.has_installed(path) else self.own).append(path)
-                _reloader.snapshot.meet(path, since)
+                meet(path, since)
 
     def watch(self, path: str, names: str = "*", since: "int | None" = None) -> None:
         """List a path, a directory's files called `names`, or the matches of a glob."""
@@ -713,46 +713,43 @@ def saved_at(path: str) -> int:
     return status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns
 
 
-class Snapshot:
-    """What each file looked like when the code that runs was loaded from it."""
+def meet(path: str, since: "int | None" = None) -> None:
+    """Take note of a file: as it is or, if saved after the moment `since`, as new."""
+    snapshot = _reloader.snapshot
+    if path not in snapshot:
+        stamp = stamp_of(status_of(path))  # before the other look: no save between
+        is_new = since is not None and saved_at(path) > since
+        snapshot.setdefault(path, None if is_new else stamp)
+    _reloader.workers.tell("file", path, snapshot[path])
 
-    def __init__(self) -> None:
-        self.stamps: dict[str, int | None] = {}  # None: there is no such file
 
-    def meet(self, path: str, since: "int | None" = None) -> None:
-        """Take note of a file: as it is or, if saved after the moment `since`, as new."""
-        if path not in self.stamps:
-            stamp = stamp_of(status_of(path))  # before the other look: no save between
-            is_new = since is not None and saved_at(path) > since
-            self.stamps.setdefault(path, None if is_new else stamp)
-        _reloader.workers.tell("file", path, self.stamps[path])
+def look(paths: "Iterable[str]") -> "list[str]":
+    """Return those of `paths` that differ from the last look at them."""
+    snapshot, changed = _reloader.snapshot, []
+    for path in paths:
+        stamp = stamp_of(status_of(path))
+        if stamp != snapshot.setdefault(path, stamp):
+            snapshot[path] = stamp
+            changed.append(path)
+    return changed
 
-    def look(self, paths: "Iterable[str]") -> "list[str]":
-        """Return those of `paths` that differ from the last look at them."""
-        changed = []
-        for path in paths:
-            stamp = stamp_of(status_of(path))
-            if stamp != self.stamps.setdefault(path, stamp):
-                self.stamps[path] = stamp
-                changed.append(path)
-        return changed
 
-    def settle(self, changed: "set[str]") -> None:
-        """Wait until all files have been quiet for a while; add what changes meanwhile.
+def settle(changed: "set[str]") -> None:
+    """Wait until all files have been quiet for a while; add what changes meanwhile.
 
-        One file is quiet after 0.05 seconds; of several, or of one that has gone and is
-        likely to come back, the rest takes longer.
-        """
-        deadline = time.monotonic() + 5  # what is never quiet is no save
-        while time.monotonic() < deadline:
-            alone = len(changed) == 1 and self.stamps[min(changed)] is not None
-            now = time.time_ns()
-            age = now - max(saved_at(path) or now for path in changed)
-            time.sleep(max(0, (0.05 if alone else 0.2) - max(0, age) / 1e9))
-            more = self.look({*_reloader.watch_list.own, *changed})
-            if not more:
-                return
-            changed.update(more)
+    One file is quiet after 0.05 seconds; of several, or of one that has gone and is
+    likely to come back, the rest takes longer.
+    """
+    deadline = time.monotonic() + 5  # what is never quiet is no save
+    while time.monotonic() < deadline:
+        alone = len(changed) == 1 and _reloader.snapshot[min(changed)] is not None
+        now = time.time_ns()
+        age = now - max(saved_at(path) or now for path in changed)
+        time.sleep(max(0, (0.05 if alone else 0.2) - max(0, age) / 1e9))
+        more = look({*_reloader.watch_list.own, *changed})
+        if not more:
+            return
+        changed.update(more)
 
 
 # --- The imports: which stamp a file had as it was loaded -----------------------------
@@ -780,12 +777,12 @@ class Imports:
         from _frozen_importlib_external import SourceFileLoader
         from _frozen_importlib_external import cache_from_source
 
-        stamps = _reloader.snapshot.stamps
+        snapshot = _reloader.snapshot
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
             status, full = _stat(path), absolute(path)
-            stamp = stamps[full] = stamp_of(status)
+            stamp = snapshot[full] = stamp_of(status)
             self.loaded.append(full)
             _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
             if saved_at(path) > doubtful:
@@ -799,12 +796,12 @@ class Imports:
 
         def note_extension(loader: "Any", name: str, path: str) -> None:
             begin(loader, name, path)
-            stamps[absolute(path)] = stamp_of(status_of(path))
+            snapshot[absolute(path)] = stamp_of(status_of(path))
 
         setattr(SourceFileLoader, "path_stats", path_stats)
         setattr(ExtensionFileLoader, "__init__", note_extension)
         for path in self.early:
-            _reloader.snapshot.meet(path)
+            meet(path)
 
     def have_paused(self) -> bool:
         """Whether there are new ones, but none since the last call."""
@@ -869,7 +866,7 @@ class Watcher:
             for path in _reloader.imports.early:
                 _reloader.watch_list.add(path)
                 if saved_at(path) > began and is_outdated(path):
-                    _reloader.snapshot.stamps[path] = None
+                    _reloader.snapshot[path] = None
 
     def watch_failure(self, error: "BaseException | None") -> None:
         """Watch what may mend a failure; what was saved since the start may have."""
@@ -901,7 +898,7 @@ class Watcher:
         with _reloader.lock:
             if _reloader.imports.have_paused():
                 self.list_modules()
-            return _reloader.snapshot.look(self._freshest)
+            return look(self._freshest)
 
     def look_around(self) -> "list[str]":
         """Look at all own files, and at a sixteenth of the installed ones."""
@@ -911,7 +908,7 @@ class Watcher:
             begun = time.thread_time()
             own, installed = _reloader.watch_list.own, _reloader.watch_list.installed
             self._rounds += 1
-            changed = _reloader.snapshot.look(own + installed[self._rounds % 16 :: 16])
+            changed = look(own + installed[self._rounds % 16 :: 16])
             if changed or len(own) != self._own:
                 self._own = len(own)
                 self._freshest = sorted(own, key=saved_at)[-4:]
@@ -1746,7 +1743,7 @@ class Lookout:
         for kind, *values in _reloader.workers.told():
             if kind == "file":
                 path, stamp = values
-                _reloader.snapshot.stamps.setdefault(path, stamp)
+                _reloader.snapshot.setdefault(path, stamp)
                 _reloader.watch_list.add(path)
             elif kind == "watch":
                 _reloader.watch_list.watch(*values)
@@ -1809,7 +1806,7 @@ def become_worker() -> None:
 def reason_in(changed: "set[str]") -> str:
     """Wait until files are quiet; say why to restart then, or nothing if not to."""
     seen = time.monotonic()
-    _reloader.snapshot.settle(changed)
+    settle(changed)
     _reloader.pending |= changed
     has_installed = _reloader.watch_list.has_installed
     first = min(changed, key=lambda path: (has_installed(path), path))
@@ -1911,7 +1908,8 @@ class Reloader:
         state = self.launch.state
         self.lock = threading.RLock()  # of what is watched, and not to fork meanwhile
         self.watch_list = WatchList(state.get("changed", ()))
-        self.snapshot = Snapshot()
+        # What files looked like when the code that runs was loaded; None: not there.
+        self.snapshot: dict[str, int | None] = {}
         self.imports = Imports()
         self.watcher = Watcher()
         self.interrupts = Interrupts()
@@ -2031,7 +2029,7 @@ def watch_target() -> None:
     watch_list = _reloader.watch_list
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
-    _reloader.snapshot.look(watch_list.own)
+    look(watch_list.own)
 
 
 def wait_out_crash(status: int) -> None:
