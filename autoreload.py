@@ -1105,11 +1105,13 @@ def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> object:
     return loop.create_task(work) if loop else asyncio.run(work)
 
 
-def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
+def call_hook(
+    hook: "Callable[[], object]", name: str, io_loop: "Any", deadline: float
+) -> bool:
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done = threading.Event()
     kept: list[object] = []
-    text = f"hook {name_of_hook(hook)} failed, restarting anyway"
+    text = f"hook {name} failed, restarting anyway"
 
     async def finish(awaitable: "Awaitable[object]") -> None:
         try:
@@ -1137,10 +1139,6 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
         if not (done.is_set() or kept):  # it may have failed after the call
             background(call)
     return done.wait(max(0.01, deadline - time.monotonic()))
-
-
-def name_of_hook(hook: "Callable[[], object]") -> str:
-    return getattr(hook, "__qualname__", repr(hook))
 
 
 # --- The signals: who wants the program to end ----------------------------------------
@@ -1324,7 +1322,7 @@ class Ending:
         import atexit
 
         atexit.unregister(self._finish)
-        call_hook(atexit._run_exitfuncs, None, time.monotonic() + 1)
+        call_hook(atexit._run_exitfuncs, "atexit", None, time.monotonic() + 1)
 
 
 # --- The main thread: what it is doing ------------------------------------------------
@@ -1584,9 +1582,9 @@ def call_hooks() -> None:
     grace = _reloader.grace
     deadline = time.monotonic() + grace
     for hook in _reloader.hooks:
-        if not call_hook(hook, _reloader.io_loop, deadline):
-            late = f"is not done after {grace:g} s, restarting anyway"
-            say(f"hook {name_of_hook(hook)} {late}")
+        name = getattr(hook, "__qualname__", repr(hook))
+        if not call_hook(hook, name, _reloader.io_loop, deadline):
+            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
 
 
 def await_end(deadline: float) -> None:
