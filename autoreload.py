@@ -47,7 +47,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     import json
-    from collections.abc import Awaitable
     from collections.abc import Callable
     from collections.abc import Coroutine
     from collections.abc import Iterable
@@ -167,9 +166,8 @@ def check_number(name: str, value: object, least: int) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {value!r}")
     if not least <= value < 1e9:
-        raise ValueError(
-            f"{name} must be at least {least} and below 1e9, not {value!r}"
-        )
+        rule = f"{name} must be at least {least} and below 1e9"
+        raise ValueError(f"{rule}, not {value!r}")
 
 
 # --- The basics: what every room uses -------------------------------------------------
@@ -773,9 +771,7 @@ class Imports:
         the source or from the cache: the one moment that tells which code runs.  An
         extension module is loaded right after its loader is made.
         """
-        from _frozen_importlib_external import ExtensionFileLoader
-        from _frozen_importlib_external import SourceFileLoader
-        from _frozen_importlib_external import cache_from_source
+        import _frozen_importlib_external as loaders
 
         snapshot = _reloader.snapshot
         doubtful = time.time_ns() - 2 * 10**9
@@ -787,19 +783,19 @@ class Imports:
             _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
             if saved_at(path) > doubtful:
                 try:
-                    os.remove(cache_from_source(path))
+                    os.remove(loaders.cache_from_source(path))
                 except (OSError, NotImplementedError):
                     pass
             return {"mtime": status.st_mtime, "size": status.st_size}
 
-        begin = ExtensionFileLoader.__init__
+        begin = loaders.ExtensionFileLoader.__init__
 
         def note_extension(loader: "Any", name: str, path: str) -> None:
             begin(loader, name, path)
             snapshot[absolute(path)] = stamp_of(status_of(path))
 
-        setattr(SourceFileLoader, "path_stats", path_stats)
-        setattr(ExtensionFileLoader, "__init__", note_extension)
+        setattr(loaders.SourceFileLoader, "path_stats", path_stats)
+        setattr(loaders.ExtensionFileLoader, "__init__", note_extension)
         for path in self.early:
             meet(path)
 
@@ -1113,7 +1109,7 @@ def call_hook(
     kept: list[object] = []
     text = f"hook {name} failed, restarting anyway"
 
-    async def finish(awaitable: "Awaitable[object]") -> None:
+    async def finish(awaitable: "Any") -> None:
         try:
             await awaitable
         except (Exception, SystemExit):
@@ -1217,10 +1213,8 @@ class Interrupts:
 
     def fatal(self) -> int:
         """Return the signal by which somebody else wants the program to end, or 0."""
-        for number, excused in self.excused.items():
-            if self.counted(number) > excused:
-                return number
-        return 0
+        excused = self.excused
+        return next((n for n in excused if self.counted(n) > excused[n]), 0)
 
 
 def end_as(status: int) -> None:
@@ -1961,8 +1955,7 @@ class Reloader:
         if self.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.grace)
         doubtful = time.time_ns() - 2 * 10**9
-        asked = "restart() was called" if requested else ""
-        reason = asked or reason_in(changed)
+        reason = "restart() was called" if requested else reason_in(changed)
         if reason:
             say(f"{reason}, restarting")
             if not end_program():
