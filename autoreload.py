@@ -1288,11 +1288,8 @@ class Ending:
             _reloader.watcher.watch_failure(error)
 
     def _stay(self) -> None:
-        """Run the other exit functions; then wait, while the watcher does the rest."""
-        import atexit
-
-        atexit.unregister(self._finish)
-        atexit._run_exitfuncs()
+        """Run the exit functions; then wait, while the watcher does the rest."""
+        self.run_exit_functions()
         flush()
         if _reloader.interrupts.fatal():
             end_as(-_reloader.interrupts.fatal())
@@ -1312,11 +1309,11 @@ class Ending:
         _restart(*self.next)
 
     def run_exit_functions(self) -> None:
-        """Run the exit functions in the stead of a main thread that does not end."""
+        """Run all exit functions but ours."""
         import atexit
 
         atexit.unregister(self._finish)
-        call_hook(atexit._run_exitfuncs, "atexit", None, time.monotonic() + 1)
+        atexit._run_exitfuncs()
 
 
 # --- The main thread: what it is doing ------------------------------------------------
@@ -1565,8 +1562,8 @@ def end_program() -> bool:
     if ending.stage > RUNNING or interrupt():  # which would cut threads off
         await_end(deadline)
     _reloader.workers.end(max(0.5, deadline - time.monotonic()))
-    if ending.stage < FINISHING:
-        ending.run_exit_functions()
+    if ending.stage < FINISHING:  # in the stead of a main thread that does not end
+        call_hook(ending.run_exit_functions, "atexit", None, time.monotonic() + 1)
     if interrupts.fatal():  # by hand, and the main thread did not heed it
         end_as(-interrupts.fatal())
     return True
