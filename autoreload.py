@@ -1274,9 +1274,8 @@ class Ending:
         while True:
             try:
                 self._stay()
-            except KeyboardInterrupt:
-                if _reloader.interrupts.fatal():
-                    end_as(-_signal.SIGINT)
+            except KeyboardInterrupt:  # ours, or it will end now
+                pass
 
     def _note_failure(self) -> None:
         """Have an exception that nobody caught, and Python has shown, waited out."""
@@ -1353,8 +1352,7 @@ def between_requests() -> bool:
 
 def requests_are_done() -> bool:
     """Whether a server of `socketserver` has no thread any more that answers a request."""
-    names = [thread.name for thread in threading.enumerate()]
-    return not any("(process_request_thread)" in name for name in names)
+    return not any("(process_request_thread)" in t.name for t in threading.enumerate())
 
 
 # --- The workers: what they report, and their end -------------------------------------
