@@ -526,10 +526,9 @@ def matcher(*globs: str) -> "Callable[[str], object]":
     return re.compile("|".join(map(fnmatch.translate, globs))).match
 
 
-def files_below(folder: str, pattern: str) -> "Iterable[str]":
-    """Yield the files in a directory and all below it whose names match `pattern`."""
-    skipped, named = matcher(*SKIPPED), matcher(pattern)
-    visited = set()
+def files_below(folder: str, suffix: str) -> "Iterable[str]":
+    """Yield the files in a directory and all below it whose names end in `suffix`."""
+    skipped, visited = matcher(*SKIPPED), set()
     for top, folders, files in os.walk(folder, followlinks=True):
         try:
             real = os.path.realpath(top)
@@ -541,7 +540,7 @@ def files_below(folder: str, pattern: str) -> "Iterable[str]":
         visited.add(real)
         folders[:] = [name for name in folders if not skipped(name)]
         for name in files:
-            if named(name) and not skipped(name):
+            if name.endswith(suffix) and not skipped(name):
                 yield os.path.join(top, name)
 
 
@@ -606,7 +605,7 @@ class WatchList:
         self.installed: list[str] = []
         self._edited = set(edited)  # before this run: what the user edits is his own
         self._listed: set[str] = set()
-        self._watched: dict[tuple[str, str], None] = {}  # directory or glob, file names
+        self._watched: dict[tuple[str, str], None] = {}  # directory or glob, suffix
         self._pace = Pace()  # of walking them again
         self._ignored: list[Callable[[str], object]] = []
         self._is_installed: dict[str, bool] = {}  # by directory
@@ -620,13 +619,13 @@ class WatchList:
                 (self.installed if self.has_installed(path) else self.own).append(path)
                 meet(path, since)
 
-    def watch(self, path: str, names: str = "*", since: "int | None" = None) -> None:
-        """List a path, a directory's files called `names`, or the matches of a glob."""
+    def watch(self, path: str, suffix: str = "", since: "int | None" = None) -> None:
+        """List a path, a directory's files with a suffix, or the matches of a glob."""
         is_glob = set(path) & set("*?[") and not os.path.exists(path)
         if is_glob or os.path.isdir(path):
             with _reloader.lock:
-                self._watched[path, names] = None
-                self._walk(path, names, since)
+                self._watched[path, suffix] = None
+                self._walk(path, suffix, since)
         else:
             self.add(path, since)
 
@@ -634,8 +633,8 @@ class WatchList:
         """List what was created in watched directories: it has changed thereby."""
         if self._watched and self._pace.is_due():
             begun = time.thread_time()
-            for path, names in self._watched:
-                self._walk(path, names, 0)
+            for path, suffix in self._watched:
+                self._walk(path, suffix, 0)
             self._pace.rest(begun)
 
     def ignore(self, pattern: str) -> None:
@@ -663,11 +662,11 @@ class WatchList:
         folders.update(p for p in roots if not self.has_installed(p + os.sep))
         return outermost(folders - {os.sep})
 
-    def _walk(self, path: str, names: str, since: "int | None") -> None:
+    def _walk(self, path: str, suffix: str, since: "int | None") -> None:
         import glob
 
         for top in [path] if os.path.exists(path) else glob.iglob(path, recursive=True):
-            for file in (top, *files_below(top, names)):
+            for file in (top, *files_below(top, suffix)):
                 self.add(file, since)
 
     def _ignores(self, path: str) -> bool:
@@ -877,7 +876,7 @@ class Watcher:
     def watch_sources(self, since: int) -> None:
         """Watch the directories of the program's own sources, and to import from."""
         for folder in _reloader.watch_list.source_folders():
-            _reloader.watch_list.watch(folder, "*.py", since)
+            _reloader.watch_list.watch(folder, ".py", since)
 
     def list_modules(self) -> None:
         """List what has been imported, and what those import who do not tell."""
@@ -2014,7 +2013,7 @@ def watch_target() -> None:
     path = os.path.abspath("" if first in ("-m", "-c") else first)
     watch_list = _reloader.watch_list
     watch_list.add(path)
-    watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), "*.py")
+    watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), ".py")
     look(watch_list.own)
 
 
