@@ -511,9 +511,8 @@ def installed_roots() -> "tuple[str, ...]":
 
     As sysconfig.get_paths() has them, but without its megabyte of build settings.
     """
-    roots = [
-        p for p in map(str, sys.path) if p.endswith(("site-packages", "dist-packages"))
-    ]
+    names = "site-packages", "dist-packages"
+    roots = [path for path in map(str, sys.path) if path.endswith(names)]
     roots.append(os.path.dirname(os.__file__))
     return tuple(os.path.join(os.path.realpath(root), "") for root in roots)
 
@@ -1909,12 +1908,6 @@ class Reloader:
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.restarter = Restarter(self.launch)
 
-    def attend(self) -> None:
-        """Be told of imports and forks, from the beginning."""
-        if self.launch.can_repeat(silent=True):
-            self.imports.attend()
-            attend_forks()
-
     def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
         check_number("check_time", check_time, 1)
         check_number("grace", grace, 0)
@@ -2269,7 +2262,9 @@ def show_uncaught(error: BaseException) -> None:
 _first = vars(sys).setdefault("_autoreload", globals())
 if _first is globals():
     _reloader = Reloader()
-    _reloader.attend()
+    if _reloader.launch.can_repeat(silent=True):
+        _reloader.imports.attend()
+        attend_forks()
     restarts = _reloader.restarter.restarts
 globals().update({name: _first[name] for name in __all__ if name in _first})
 
