@@ -809,7 +809,7 @@ class Imports:
         names = list(sys.modules)  # at once: other threads import
         if names != self._names:
             self._names = names
-            for name in [name for name in names if name not in self._known]:
+            for name in set(names) - self._known:
                 path = file_of(sys.modules.get(name))
                 if path:
                     self._known.add(name)
@@ -977,7 +977,7 @@ class LoopGuard:
         self.streaks = streaks
         self._began = time.monotonic()
         self._written: set[str] = set()
-        self._mutes = False  # it has been said
+        self._mutes = False  # and has said so
         if any(count >= 3 for count, _ in streaks.values()):
             sys.addaudithook(self._note_write)
 
@@ -987,18 +987,17 @@ class LoopGuard:
         `seen` is when the change was seen, in seconds of the monotonic clock.
         """
         is_soon = seen - self._began < 2 and len(changed) < 100
-        if (is_soon or self._mutes) and all(map(self._is_its_own, changed)):
-            if not self._mutes:
-                often = "after each of the last 3 starts"
-                say(f"{cause} {often}, ignored until another file changes")
-            self._mutes = True
-            return True
-        self._mutes = False
-        self.streaks = {
-            path: [self.streaks.get(path, (0, 0))[0] + 1, checksum_of(path)]
-            for path in (changed if is_soon else ())
-        }
-        return False
+        was_mute = self._mutes
+        self._mutes = (is_soon or was_mute) and all(map(self._is_its_own, changed))
+        if not self._mutes:
+            self.streaks = {
+                path: [self.streaks.get(path, (0, 0))[0] + 1, checksum_of(path)]
+                for path in (changed if is_soon else ())
+            }
+        elif not was_mute:
+            often = "after each of the last 3 starts"
+            say(f"{cause} {often}, ignored until another file changes")
+        return self._mutes
 
     def _is_its_own(self, path: str) -> bool:
         """Whether the program itself has just written a file once more."""
@@ -1230,7 +1229,6 @@ def end_as(status: int) -> None:
 
 
 # --- The end: how the program ends, or stays for its next run -------------------------
-
 
 # What the main thread does: it runs the program; waits for threads, since a hook has
 # ended the program; runs exit functions; waits for the next run.
