@@ -1270,8 +1270,9 @@ class Ending:
         while True:
             try:
                 self._stay()
-            except KeyboardInterrupt:  # ours, or it will end now
-                pass
+            except KeyboardInterrupt:
+                if _reloader.interrupts.fatal():
+                    end_as(-_signal.SIGINT)
 
     def _note_failure(self) -> None:
         """Have an exception that nobody caught, and Python has shown, waited out."""
