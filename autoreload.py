@@ -1679,7 +1679,8 @@ class Lookout:
                 return
             self.started = True
         _reloader.workers.tell("start", _reloader.check_time, _reloader.grace)
-        _reloader.ending.prepare()
+        if not _reloader.workers.is_worker:
+            _reloader.ending.prepare()
         self.run()
 
     def run(self) -> None:
