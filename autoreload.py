@@ -825,9 +825,8 @@ def is_outdated(path: str) -> bool:
     from marshal import loads
 
     try:
-        with open(path, "rb") as file, open(cache_from_source(path), "rb") as cached:
-            code = compile(file.read(), path, "exec", dont_inherit=True)
-            return bool(code != loads(cached.read()[16:]))  # after the header
+        code = compile(read(path), path, "exec", dont_inherit=True)
+        return bool(code != loads(read(cache_from_source(path))[16:]))  # header
     except Exception:  # no cache, or half a source
         return True
 
@@ -918,17 +917,18 @@ def sources(paths: "Iterable[str]") -> "list[str]":
 
 
 def are_fit(paths: "Iterable[str]") -> bool:
-    """Whether all sources compile; show the first that does not, as Python would."""
+    """Whether all sources compile; show the first that does not, as Python would.
+
+    If one has gone, the import will say so.
+    """
     import traceback
     import warnings
 
     for path in sources(paths):
         try:
-            with open(path, "rb") as file, warnings.catch_warnings():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the next run will show them
-                compile(file.read(), path, "exec", dont_inherit=True)
-        except OSError:  # gone: the import will say so
-            pass
+                compile(read(path), path, "exec", dont_inherit=True)
         except Exception as error:
             is_over = _reloader.ending.stage == FINISHED
             effect = "waiting for a change" if is_over else "the old code runs on"
