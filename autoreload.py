@@ -589,8 +589,7 @@ class Pace:
         """Let work rest that has begun at a moment of the thread's clock."""
         self._costs = self._costs[1], time.thread_time() - begun
         # The lesser of two: a stall of the machine is no reason to look away.
-        pause = max(_reloader.check_time, 99 * min(self._costs))
-        self._due = time.monotonic() + pause
+        self._due = time.monotonic() + max(_reloader.check_time, 99 * min(self._costs))
 
 
 # --- The watch list: which files matter -----------------------------------------------
@@ -1574,22 +1573,18 @@ def call_hooks() -> None:
 
 
 def await_end(deadline: float) -> None:
-    wake(_reloader.io_loop)
+    try:
+        # A loop that goes to sleep just as the Ctrl-C arrives would miss it.
+        if _reloader.io_loop:
+            scheduler(_reloader.io_loop)(lambda: None)
+    except Exception:  # closed meanwhile
+        pass
     _reloader.workers.interrupt()
     if not wait_until(lambda: _reloader.ending.stage == FINISHED, deadline):
         late = f"after {_reloader.grace:g} s, restarting anyway"
         if not _reloader.interrupts.fatal():  # by hand, meanwhile
             say(f"main thread is at {position()} {late}")
     wait_until(requests_are_done, deadline)
-
-
-def wake(io_loop: "Any") -> None:
-    """Wake a loop that goes to sleep just as the Ctrl-C arrives: it would miss it."""
-    try:
-        if io_loop:
-            scheduler(io_loop)(lambda: None)
-    except Exception:  # closed meanwhile
-        pass
 
 
 # --- The sweep: what exec hands on, put back ------------------------------------------
