@@ -1673,16 +1673,17 @@ class Lookout:
             if self.started:
                 return
             self.started = True
-        _reloader.workers.tell("start", _reloader.check_time, _reloader.grace)
-        if not _reloader.workers.is_worker:
+        workers = _reloader.workers
+        workers.tell("start", _reloader.check_time, _reloader.grace)
+        if not workers.is_worker:
             _reloader.ending.prepare()
         self.run()
 
     def run(self) -> None:
         """Run the thread, if it does not run, nor is to run."""
-        is_worker = _reloader.workers.is_worker
-        is_over = _reloader.ending.stopping or (is_worker and not self.started)
-        if not is_over and not (self.thread and self.thread.is_alive()):
+        is_idle = _reloader.workers.is_worker and not self.started
+        is_running = self.thread and self.thread.is_alive()
+        if not (is_idle or is_running or _reloader.ending.stopping):
             self.thread = threading.Thread(
                 target=self._watch, name="autoreload", daemon=True
             )
@@ -1843,8 +1844,8 @@ class Restarter:
         """Run the program again, now that it has ended."""
         ending = _reloader.ending
         words, environment = self.next_run(self.restarts + 1)
-        is_over = ending.stage == FINISHED
-        flush_all(patient=is_over)  # else the main thread may be amid one
+        # If the main thread has not finished, it may be amid a flush.
+        flush_all(patient=ending.stage == FINISHED)
         if os.name == "posix":
             sweep()
         if "notes" in _reloader.launch.state:
@@ -1856,7 +1857,6 @@ class Restarter:
         _restart(words, environment)
 
     def next_run(self, restarts: int) -> "tuple[list[str], dict[str, str]]":
-        """Return the command and the environment of the next run."""
         import json
 
         launch = _reloader.launch
