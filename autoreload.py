@@ -1366,7 +1366,8 @@ class Workers:
         self._orphans = set(orphans)  # left by the run before this one
         self._reader = self._writer = -1
         self._pipe: dict[int, os.stat_result] = {}  # the same two, as they were opened
-        self._rest = b""
+        self._untold: list[bytes] = []  # since the pipe was full
+        self._unread = b""  # a line not all of which has arrived
 
     def expect(self) -> None:
         """Prepare for reports, before a fork."""
@@ -1377,28 +1378,34 @@ class Workers:
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._reader, False)
             self._pipe = {fd: os.fstat(fd) for fd in (self._reader, self._writer)}
+            for fd in self._pipe:
+                os.set_blocking(fd, False)  # full, it would hold an import
 
     def _is_open(self, fd: int) -> bool:
         return is_still(fd, self._pipe.get(fd))
 
     def tell(self, *message: object) -> None:
-        """Report to the process started by hand, if this is another one."""
-        try:
-            if self.is_worker and self._is_open(self._writer):
-                os.write(self._writer, json.dumps(message).encode() + b"\n")
-        except OSError:  # closed this moment
-            pass
+        """Report to the process started by hand, if that is another, also what is left."""
+        if self.is_worker and message:
+            self._untold.append(json.dumps(message).encode() + b"\n")
+        while self._untold and self._is_open(self._writer):
+            line = self._untold.pop(0)
+            try:
+                os.write(self._writer, line)
+            except OSError:  # full, or closed this moment
+                return self._untold.insert(0, line)
 
     def told(self) -> "Iterable[list[Any]]":
         """Yield what was reported since the last call."""
         if not self._is_open(self._reader):
             return
         try:
-            self._rest += os.read(self._reader, 1 << 16)
-        except OSError:  # nothing to read; or closed this moment
+            while chunk := os.read(self._reader, 1 << 16):
+                self._unread += chunk
+        except OSError:  # no more to read; or closed this moment
             pass
         self._forked = set(filter(in_our_group, self._forked))  # numbers are used again
-        *lines, self._rest = self._rest.split(b"\n")
+        *lines, self._unread = self._unread.split(b"\n")
         for kind, *values in map(json.loads, lines):
             if kind == "worker":
                 self._forked.add(values[0])
@@ -1433,11 +1440,8 @@ class Workers:
         list(self.told())
         # A child that has not run yet has not reported, either; one that has executed
         # something (subprocess with preexec_fn, os.spawn) is the program's own to end.
-        pids = {
-            pid
-            for pid in self._forked.union(children())
-            if not has_executed(process_fields(pid))
-        }
+        found = self._forked.union(children())
+        pids = {pid for pid in found if not has_executed(process_fields(pid))}
         multiprocessing = sys.modules.get("multiprocessing.process")
         # Not active_children(): it would wait for them, from this thread.
         spawned = list(getattr(multiprocessing, "_children", ()))
@@ -1694,6 +1698,7 @@ class Lookout:
         mask_signals("SIG_BLOCK", _signal.valid_signals())
         while _reloader.workers.is_worker:  # what it lists it reports
             _reloader.watcher.list_modules()
+            _reloader.workers.tell()
             time.sleep(_reloader.check_time)
         while not self.started:  # a program that has only forked: a worker may start us
             self._hear()

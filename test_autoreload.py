@@ -2622,6 +2622,19 @@ class ChildrenTest(Story):
         os.write(write, b"\n")
         program.expect(r"restart\(\) was called, restarting", "ready 2")
 
+    def test_a_worker_whose_parent_has_ended_imports_on(self):
+        program = self.story(
+            """
+            import importlib, helper
+            if os.fork():
+                os._exit(0)
+            for _ in range(2000):  # more than a pipe has room for
+                importlib.reload(helper)
+            """,
+            UP,
+        )
+        program.run("app.py").expect("up")
+
     def test_a_child_left_by_the_last_run_becomes_no_zombie(self):
         program = self.start(
             """
