@@ -38,6 +38,10 @@ environment switches everything off.
 import builtins
 import os
 import sys
+
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
+    sys.path[0] = __file__  # not its directory: a types.py beside it is not for us
+
 import threading
 import time
 from stat import S_ISDIR
@@ -173,6 +177,7 @@ def check_number(name: str, value: object, least: int) -> None:
 # --- The basics: what every room uses -------------------------------------------------
 
 FILE = os.path.abspath(__file__)
+HAS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, -I
 _signal = __import__("_signal")  # signal without its enums, which take long to import
 
 
@@ -208,11 +213,6 @@ def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
             return False
         time.sleep(0.001)
     return True
-
-
-def has_safe_path() -> bool:
-    """Whether Python leaves the script's directory out of sys.path: -P, -I."""
-    return bool(getattr(sys.flags, "safe_path", sys.flags.isolated))
 
 
 def is_ignored(number: int) -> bool:
@@ -1826,6 +1826,22 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
     persist(lambda: os.execve(words[0], words, environment))
 
 
+def wrapper() -> "list[str]":
+    """Return how to run this file: as a module, if it is one, since that is compiled.
+
+    One of a package is none, since the package may fail to import.
+    """
+    from importlib.machinery import PathFinder
+
+    name = __spec__.name if __spec__ else "."
+    directory = os.path.join(_reloader.launch.directory, "")
+    if "." not in name and not HAS_SAFE_PATH and FILE == f"{directory}{name}.py":
+        spec = PathFinder.find_spec(name, [directory])
+        if spec and spec.origin == FILE:  # and no package of that name
+            return ["-m", name]
+    return [FILE]
+
+
 class Restarter:
     """Knows the command, and runs it again."""
 
@@ -1836,11 +1852,7 @@ class Restarter:
         self.target = self.command = launch.target
         self.file = launch.executable  # what must be there for a restart
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
-            self.file = FILE
-            # As a module, if Python finds it as one, since the bytecode is cached.
-            is_here = FILE == os.path.join(launch.directory, f"{__name__}.py")
-            ours = ["-m", __name__] if is_here and not has_safe_path() else [FILE]
-            self.command = [*ours, "--until-success", *self.target]
+            self.file, self.words = FILE, ["--until-success", *self.target]
 
     def name(self) -> str:
         return self.target[1 if self.target[0] == "-m" else 0]
@@ -2122,7 +2134,7 @@ def find_module(name: str) -> "Any":
 
 def set_path(entry: str, *, always: bool = False) -> None:
     """Put the target's directory where Python has put that of this file."""
-    if not has_safe_path():
+    if not HAS_SAFE_PATH:
         sys.path[0] = entry
     elif always:
         sys.path.insert(0, entry)

@@ -3198,7 +3198,11 @@ class WindowsChoiceTest(SuperviseTest):
 class VendoredTest(ProgramTest):
     """Copies of the file: in packages, renamed, in zips, and beside other copies."""
 
-    PACKAGES = {"pkg/__init__": "", "pkg/_vendor/__init__": ""}
+    # Beside the copy lie modules that are named as some of Python's, and are not for it.
+    PACKAGES = {
+        **{"pkg/__init__": "", "pkg/_vendor/__init__": ""},
+        **{f"pkg/_vendor/{name}": "1 / 0" for name in ("types", "json", "threading")},
+    }
     VENDORED = "pkg/_vendor/autoreload.py"
 
     def lives(self, program, words):
