@@ -1203,9 +1203,9 @@ class Interrupts:
             self.excused[_signal.SIGINT] += 1
         send(*args)
 
-    def forget(self) -> None:
-        """Forget those that have arrived: the program has survived them."""
-        self.excused = {number: self.counted(number) for number in self.excused}
+    def arrived(self) -> "dict[int, int]":
+        """Return how often each has arrived."""
+        return {number: self.counted(number) for number in self.excused}
 
     def fatal(self) -> int:
         """Return the signal by which somebody else wants the program to end, or 0."""
@@ -1548,7 +1548,6 @@ def end_program() -> bool:
     """Have the program end; return whether it is to be run again."""
     ending, interrupts = _reloader.ending, _reloader.interrupts
     ending.stopping = True
-    interrupts.forget()
     if sys.platform == "linux" and ending.stage < FINISHED:
         _reloader.sockets.pause()  # elsewhere a socket may have no identity
     call_hooks()
@@ -1948,14 +1947,21 @@ class Reloader:
         self.workers.tell("watch", path)
 
     def heed(self, changed: "set[str]", requested: bool) -> bool:
-        """Restart for a change, if it is worth it; return whether it has been heeded."""
+        """Restart for a change, if it is worth it; return whether it has been heeded.
+
+        If not, the program ends by hand; if it survives that, it is to be heeded yet.
+        """
         while is_in("interaction", "pdb"):  # at its prompt
             time.sleep(0.1)
         if self.interrupts.fatal():  # by hand: it ends soon, or has survived it
             time.sleep(self.grace)
+        survived = self.interrupts.arrived()
         doubtful = time.time_ns() - 2 * 10**9
         reason = "restart() was called" if requested else reason_in(changed)
         if reason:
+            self.interrupts.excused = survived
+            if self.interrupts.fatal():  # by hand, this moment
+                return False
             say(f"{reason}, restarting")
             if not end_program():
                 return False  # it ends by hand; if it survives, this is to be heeded

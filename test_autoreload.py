@@ -585,6 +585,29 @@ class EndingTest(ProgramTest):
 
         self.each(story, ((PLAIN, START), (WRAPPED, "")))
 
+    def test_ctrl_c_after_an_edit_ends_the_program_at_any_moment(self):
+        slow = """
+            import one, two, time
+            try:
+                print("up", flush=True); time.sleep(60)
+            finally:
+                time.sleep(0.5)
+        """
+
+        def story(words, start, seconds):
+            program = self.program(app=code(start, slow), one="", two="")
+            program.run(*words).expect("up")
+            program.fall_asleep()
+            for name in ("one.py", "two.py"):
+                program.write(name, "VALUE = 1")
+            pause(seconds)
+            program.interrupt()
+            self.assertIn(program.status(), (130, -signal.SIGINT))
+
+        moments = 0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3
+        for way in ((PLAIN, START), (WRAPPED, "")):
+            self.each(story, [(*way, moment) for moment in moments])
+
     def test_an_edit_after_ctrl_c_does_not_start_an_ending_program_again(self):
         slow = """
             import time
@@ -1957,6 +1980,38 @@ class HookTest(Story):
             "hook Odd failed",
             "hook hanging is not done after 1 s, restarting anyway",
         )
+
+    def test_a_cancelled_hook_is_told_as_failing(self):
+        program = self.start(
+            """
+            @autoreload.add_reload_hook
+            async def cancelled():
+                import asyncio
+                raise asyncio.CancelledError
+            """,
+            SLEEP,
+        )
+        self.edit(program, "CancelledError", "hook cancelled failed, restarting anyway")
+        self.assertNotIn("Exception in thread", program.output)
+
+    def test_a_request_to_restart_survives_a_signal_that_is_survived(self):
+        program = self.start(
+            """
+            signal.signal(signal.SIGTERM, lambda *_: say("survived"))
+            @autoreload.add_reload_hook
+            def hook():
+                if not os.path.exists("once"):
+                    open("once", "w").close()
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(0.1)
+            """,
+            START,
+            UP,
+            "if not autoreload.restarts: autoreload.restart()\n",
+            "time.sleep(60)\n",
+            begin="",
+        )
+        program.expect(r"restart\(\) was called, restarting", "survived", "up")
 
     def test_failing_hooks_on_a_loop_do_not_end_the_program_otherwise(self):
         def story(way, words):
