@@ -353,6 +353,26 @@ def is_still(fd: int, status: "os.stat_result | None") -> bool:
         return False
 
 
+class Reserve:
+    """A descriptor held back, so that a program that has used up all can be restarted."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, os.stat_result] = {}
+
+    def hold(self) -> None:
+        try:
+            reader, writer = os.pipe()
+            os.close(writer)
+            self._held[reader] = os.fstat(reader)
+        except OSError:
+            pass
+
+    def release(self) -> None:
+        for fd in [fd for fd, status in self._held.items() if is_still(fd, status)]:
+            os.close(fd)
+        self._held.clear()
+
+
 # --- The state: what one run leaves to the next ---------------------------------------
 
 _STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
@@ -1679,6 +1699,7 @@ class Lookout:
         workers = _reloader.workers
         workers.tell("start", _reloader.check_time, _reloader.grace)
         if not workers.is_worker:
+            _reloader.reserve.hold()
             _reloader.ending.prepare()
         self.run()
 
@@ -1718,10 +1739,13 @@ class Lookout:
             self._hear()
             _reloader.workers.reap_orphans()
             self._changed.update(watcher.look_around())
-        if self._changed or self.requested:
-            requested, self.requested = self.requested, False
-            if _reloader.heed(self._changed, requested):
-                self._changed = set()
+        changed, requested = self._changed, self.requested
+        if changed or requested:
+            self._changed, self.requested = set(), False
+            _reloader.reserve.release()
+            if not _reloader.heed(changed, requested):
+                self._changed, self.requested = changed, self.requested or requested
+            _reloader.reserve.hold()
 
     def _hear(self) -> None:
         """Take in what workers report."""
@@ -1778,6 +1802,7 @@ def prepare_fork() -> None:
 
 def become_worker() -> None:
     _reloader.launch.forget_descriptors()
+    _reloader.reserve.release()
     _reloader.watcher.list_modules()  # which the parent knows itself
     _reloader.workers.is_worker = True
     _reloader.workers.tell("worker", os.getpid())
@@ -1902,6 +1927,7 @@ class Reloader:
     def __init__(self) -> None:
         self.launch = Launch()
         state = self.launch.state
+        self.reserve = Reserve()
         self.lock = threading.RLock()  # of what is watched, and not to fork meanwhile
         self.watch_list = WatchList(state.get("changed", ()))
         # What files looked like when the code that runs was loaded; None: not there.

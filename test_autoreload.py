@@ -2964,6 +2964,40 @@ class SweepTest(Story):
                 for _ in range(2):
                     self.edit(program, f"^{re.escape(found)}$")
 
+    def test_a_program_that_has_used_up_its_descriptors_is_restarted_once(self):
+        def story(words):
+            program = self.start(
+                """
+                import resource
+                resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+                files = []
+                try:
+                    while not autoreload.restarts:
+                        files.append(os.open("/dev/null", os.O_RDONLY))
+                except OSError:
+                    pass
+                """,
+                SLEEP,
+                words=words,
+            )
+            self.edit(program)
+            self.assertEqual(program.stop(), 130)
+            self.assertEqual(program.output.count("restarting"), 1)
+            self.assertNotIn("watching goes on", program.output)
+
+        self.each(story, BOTH)
+
+    def test_the_standard_streams_block_again(self):
+        read, write = os.pipe()
+        self.addCleanup(os.close, write)
+        self.addCleanup(os.close, read)
+        program = self.start(
+            "say('blocking', os.get_blocking(0)); os.set_blocking(0, False)\n",
+            SLEEP,
+            stdin=read,
+        )
+        self.edit(program, "blocking True")
+
     def test_a_pending_signal_does_not_reach_the_next_run(self):
         program = self.start(
             """
