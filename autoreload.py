@@ -1873,8 +1873,9 @@ class Restarter:
         self.restarts: int = launch.state.get("restarts", 0)
         self.options: dict[str, Any] = {}  # of the command line
         self.commanded = False  # by the command line, not by start()
-        self.target = self.command = launch.target
+        self.target = launch.target
         self.file = launch.executable  # what must be there for a restart
+        self.words: list[str] | None = None  # for this file; None: the launch's command
         if os.path.isfile(FILE):  # what is in a zip has no path that can be run
             self.file, self.words = FILE, ["--until-success", *self.target]
 
@@ -1911,7 +1912,8 @@ class Restarter:
             "ignored": launch.ignored,
             "mask": launch.mask,
         }
-        words = [launch.executable, *launch.flags, *self.command]
+        own = launch.target if self.words is None else [*wrapper(), *self.words]
+        words = [launch.executable, *launch.flags, *own]
         return words, {**launch.environment, _STATE: json.dumps(state)}
 
 
@@ -2231,11 +2233,9 @@ def make_parser() -> "argparse.ArgumentParser":
 def enter(options: "dict[str, Any]", words: "list[str]") -> None:
     """Begin to watch as the options say."""
     restarter = _reloader.restarter
-    given = restarter.command = _reloader.launch.target
     restarter.commanded = True
-    is_ours = file_of(sys.modules["__main__"]) == FILE
-    if is_ours and given[0] == "-m" and "." in given[1]:
-        restarter.command = [FILE, *words]  # since the package may fail to import
+    by_module = file_of(sys.modules["__main__"]) == FILE and __spec__
+    restarter.words = words if by_module else None
     for pattern in options.get("ignore", ()):
         _reloader.watch_list.ignore(pattern)
     for path in options.get("watch", ()):

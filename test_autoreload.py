@@ -3341,6 +3341,23 @@ class VendoredTest(ProgramTest):
             ),
         )
 
+    def test_a_package_with_the_name_of_a_copy_does_not_end_its_loop(self):
+        def story(words, line):
+            program = self.copied("again.py", line)
+            program.run(*words).expect("up 1")
+            program.write("again/__init__.py")
+            program.write("helper.py", "VALUE = 2")
+            program.expect("helper.py changed, restarting$")
+            program.expect("waiting for a change" if line else "up 2")
+
+        self.each(
+            story,
+            (
+                (["-m", "again", "app.py"], ""),
+                (["app.py"], "import again; again.start()"),
+            ),
+        )
+
     def test_a_package_that_fails_does_not_end_the_loop_of_the_copy_in_it(self):
         program = self.copied(self.VENDORED)
         program.run("-m", "pkg._vendor.autoreload", "app.py").expect("up 1")
