@@ -401,9 +401,11 @@ def take_state() -> "dict[str, Any]":
 
 
 def leave_note(text: str) -> None:
-    """Tell the supervisor, if there is one, that this end is meant."""
+    """Leave word for a supervisor: `{}` for an end that is meant, else the next run."""
     notes = _reloader.launch.state.get("notes")
     if notes:
+        folder = os.path.dirname(notes)
+        os.makedirs(folder, exist_ok=True)  # it may have been cleaned away
         with open(notes, "w", encoding="utf-8") as file:
             file.write(text)
 
@@ -890,7 +892,7 @@ class Watcher:
             except OSError:  # the working directory has been removed
                 pass
 
-    def watch_sources(self, since: int) -> None:
+    def watch_sources(self, since: "int | None" = None) -> None:
         """Watch the directories of the program's own sources, and to import from."""
         for folder in _reloader.watch_list.source_folders():
             _reloader.watch_list.watch(folder, ".py", since)
@@ -2015,12 +2017,16 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     from tempfile import TemporaryDirectory
 
     child: Any = None
+    interrupted = -1e9  # when Ctrl-C was pressed last
 
     def on_signal(number: int, frame: object) -> None:
+        nonlocal interrupted
         if not child:
             end_as(-number)
         elif number != signal.SIGINT:  # the terminal sends Ctrl-C to the child, too
             child.send_signal(number)
+        else:  # the terminal sends it to the child, too
+            interrupted = time.monotonic()
 
     ends = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     if threading.current_thread() is threading.main_thread():  # that may be stuck
@@ -2029,6 +2035,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     state = json.loads(environment[_STATE])
     while True:
         watch_target()
+        _reloader.guard = LoopGuard(state["streaks"])
         with TemporaryDirectory(prefix="autoreload-") as folder:
             state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
             environment[_STATE] = json.dumps(state)
@@ -2040,19 +2047,26 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             state = note
         elif note is not None or -status in ends:
             end_as(status)
+        elif time.monotonic() < interrupted + _reloader.grace:  # too early to note it
+            end_as(-signal.SIGINT)
         else:
             restore_terminal()
             wait_out_crash(status)
             state["restarts"] += 1
+            state["streaks"] = _reloader.guard.streaks
 
 
 def watch_target() -> None:
     """See what the sources look like that a supervised program is to run."""
     first = _reloader.restarter.target[0]
-    path = os.path.abspath("" if first in ("-m", "-c") else first)
+    folder = _reloader.launch.directory  # the present one may have been removed
+    path = os.path.normpath(
+        os.path.join(folder, "" if first in ("-m", "-c") else first)
+    )
     watch_list = _reloader.watch_list
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), ".py")
+    _reloader.watcher.watch_sources()
     look(watch_list.own)
 
 

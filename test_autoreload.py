@@ -3211,6 +3211,52 @@ class SuperviseTest(Story):
         self.assertEqual(program.stop(), 130)
         self.assertNotIn("Traceback", program.output)
 
+    def test_what_a_crash_left_of_python_s_path_mends_it(self):
+        program = self.story()
+        program.write("bin/app.py", app("import mod, os; mod.VALUE or os._exit(1)"))
+        program.write("src/mod.py", "VALUE = 0")
+        words = [*self.WORDS[:-1], "bin/app.py"]
+        path = os.pathsep.join([program.directory, program.path("src")])
+        program.run(*words, env=clean_environment(PYTHONPATH=path))
+        program.expect(r"bin/app.py died \(exit status 1\), waiting for a change$")
+        program.write("src/mod.py", "VALUE = 1")
+        program.expect("src/mod.py changed, restarting", "up")
+
+    def test_a_program_that_rewrites_a_source_and_crashes_is_ignored(self):
+        text = 'open("gen.py", "w").close()\n'
+        program = self.story(text, UP, "time.sleep(0.7); os._exit(1)\n")
+        program.write("gen.py", "0")
+        program.run(*self.WORDS)
+        for _ in range(3):
+            program.expect("up", "gen.py changed, restarting")
+        program.expect(
+            "gen.py changed after each .*, ignored until another file changes"
+        )
+
+    def test_ctrl_c_ends_it_although_its_temporary_files_were_cleaned_up(self):
+        program = self.story(SLEEP)
+        os.mkdir(program.path("tmp"))
+        env = clean_environment(TMPDIR=program.path("tmp"))
+        program.run(*self.WORDS, env=env).expect("up")
+        shutil.rmtree(program.path("tmp"))
+        self.edit(program)
+        shutil.rmtree(program.path("tmp"))
+        self.assertEqual(program.stop(), 130)
+
+    def test_a_directory_that_is_removed_is_waited_for(self):
+        program = self.story(SLEEP)
+        text = pathlib.Path(program.path("app.py")).read_text()
+        for name in ("app.py", "helper.py"):
+            os.renames(program.path(name), program.path("site", name))
+        env = clean_environment(PYTHONPATH=program.directory)
+        words = [program.path(NAME + ".py"), *self.WORDS[2:]]
+        program.run(*words, env=env, cwd=program.path("site")).expect("up")
+        shutil.rmtree(program.path("site"))
+        program.expect("cannot run .*site .*, waiting until it is back")
+        program.write("site/helper.py")
+        program.write("site/app.py", text)
+        program.expect("up")
+
     def test_normal_edits_restart_and_are_counted(self):
         program = self.start(BYE, words=self.WORDS)
         for _ in range(3):
