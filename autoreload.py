@@ -61,8 +61,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
     from typing import NoReturn
+    from typing import TypeVar
 
     Address = str | os.PathLike[str] | tuple[str, int]
+    Hook = TypeVar("Hook", bound=Callable[[], object])
 
 __version__ = "1.0.0"
 __all__ = [
@@ -115,15 +117,15 @@ def watch(path: "str | os.PathLike[str]") -> None:
     _reloader.watch(os.path.abspath(path_of(path)))
 
 
-def ignore(pattern: str) -> None:
+def ignore(pattern: "str | os.PathLike[str]") -> None:
     """Never restart for paths that match `pattern`, or lie below one that does.
 
     A glob: relative to any directory, `*` also matches `/`.
     """
-    _reloader.watch_list.ignore(path_of(pattern))
+    _reloader.ignore(path_of(pattern))
 
 
-def add_reload_hook(fn: "Callable[[], object]") -> "Callable[[], object]":
+def add_reload_hook(fn: "Hook") -> "Hook":
     """Call `fn()` before each restart, in order of registration; return `fn`.
 
     It runs on the thread of the loop given to `start`; a coroutine is awaited.
@@ -266,7 +268,7 @@ def split(
     return options, rest[1:] if rest[:1] == ["--"] else rest
 
 
-# --- The system: what it knows of processes and descriptors ---------------------------
+# --- The processes: what the system knows of them, and asks of them -------------------
 
 
 def process_fields(pid: "int | str") -> "list[bytes]":
@@ -331,6 +333,9 @@ def has_ended(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
         return process_fields(pid)[:1] == [b"Z"]
+
+
+# --- The descriptors: what is open ----------------------------------------------------
 
 
 def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
@@ -436,6 +441,7 @@ class Launch:
             for fd, status in self.descriptors.items()
             if not self.is_off and (fd < 3 or S_ISSOCK(status.st_mode))
         }
+        self.blocking = {fd: os.get_blocking(fd) for fd in self.kept}
         self.terminal = next(map(terminal, filter(os.isatty, self.kept)), None)
         self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
         self.mask = mask_signals("SIG_BLOCK", ())
@@ -447,6 +453,9 @@ class Launch:
         for target in self.target[:1]:  # the program may have left already
             if script.endswith(os.sep + target):
                 return os.path.abspath(script[: -len(target)])
+        pwd = self.environment.get("PWD", "")
+        if self.target[:1] == ["-m"] and pwd in sys.path:  # where Python has put it
+            return pwd
         try:
             return os.getcwd()
         except OSError:
@@ -607,7 +616,7 @@ class Pace:
     def is_due(self) -> bool:
         return time.monotonic() >= self._due
 
-    def rest(self, begun: float) -> None:
+    def spent(self, begun: float) -> None:
         """Let work rest that has begun at a moment of the thread's clock."""
         self._costs = self._costs[1], time.thread_time() - begun
         # The lesser of two: a stall of the machine is no reason to look away.
@@ -655,7 +664,7 @@ class WatchList:
             begun = time.thread_time()
             for path, suffix in self._watched:
                 self._walk(path, suffix, 0)
-            self._pace.rest(begun)
+            self._pace.spent(begun)
 
     def ignore(self, pattern: str) -> None:
         pattern = os.path.normcase(os.path.normpath(pattern))
@@ -677,7 +686,8 @@ class WatchList:
 
     def source_folders(self) -> "list[str]":
         """Return the directories of the user's own sources, and to import from."""
-        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
+        own = [p for p in self.own if p.endswith(".py") and p not in self._edited]
+        folders = set(map(os.path.dirname, own))
         roots = filter(os.path.isdir, map(os.path.abspath, map(str, sys.path)))
         folders.update(p for p in roots if not self.has_installed(p + os.sep))
         return outermost(folders - {os.sep})
@@ -867,7 +877,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self._freshest: list[str] = []
-        self._own = 0  # how many own files there were in the last round
+        self._count = 0  # of own files, in the last round
         self._rounds = 0
         self.pace = Pace(0.1)  # of rounds, the first one not amid the first imports
         self._began = self._listed_at = time.time_ns()  # the last time modules were
@@ -894,15 +904,21 @@ class Watcher:
 
     def watch_sources(self, since: "int | None" = None) -> None:
         """Watch the directories of the program's own sources, and to import from."""
-        for folder in _reloader.watch_list.source_folders():
+        try:
+            folders = _reloader.watch_list.source_folders()
+        except OSError:  # the working directory has been removed
+            return
+        for folder in folders:
             _reloader.watch_list.watch(folder, ".py", since)
 
     def list_modules(self) -> None:
         """List what has been imported, and what those import who do not tell."""
         with _reloader.lock:
+            program = file_of(sys.modules.get("__main__"))  # runpy may have changed it
+            _reloader.watch_list.add(program, self._began)
             for path in _reloader.imports.new():
                 _reloader.watch_list.add(path)
-            if not (self._spawns or SPAWNING.isdisjoint(sys.modules)):
+            if not (self._spawns or sys.modules.keys().isdisjoint(SPAWNING)):
                 self._spawns = True
                 self.watch_sources(self._listed_at)
             self._listed_at = time.time_ns()
@@ -923,10 +939,10 @@ class Watcher:
             own, installed = _reloader.watch_list.own, _reloader.watch_list.installed
             self._rounds += 1
             changed = look(own + installed[self._rounds % 16 :: 16])
-            if changed or len(own) != self._own:
-                self._own = len(own)
+            if changed or len(own) != self._count:
+                self._count = len(own)
                 self._freshest = sorted(own, key=saved_at)[-4:]
-            self.pace.rest(begun)
+            self.pace.spent(begun)
             return changed
 
 
@@ -998,7 +1014,7 @@ class LoopGuard:
         self.streaks = streaks
         self._began = time.monotonic()
         self._written: set[str] = set()
-        self._mutes = False  # and has said so
+        self._is_mute = False  # and has said so
         if any(count >= 3 for count, _ in streaks.values()):
             sys.addaudithook(self._note_write)
 
@@ -1008,9 +1024,9 @@ class LoopGuard:
         `seen` is when the change was seen, in seconds of the monotonic clock.
         """
         is_soon = seen - self._began < 2 and len(changed) < 100
-        was_mute = self._mutes
-        self._mutes = (is_soon or was_mute) and all(map(self._is_its_own, changed))
-        if not self._mutes:
+        was_mute = self._is_mute
+        self._is_mute = (is_soon or was_mute) and all(map(self._is_its_own, changed))
+        if not self._is_mute:
             self.streaks = {
                 path: [self.streaks.get(path, (0, 0))[0] + 1, checksum_of(path)]
                 for path in (changed if is_soon else ())
@@ -1018,7 +1034,7 @@ class LoopGuard:
         elif not was_mute:
             often = "after each of the last 3 starts"
             say(f"{cause} {often}, ignored until another file changes")
-        return self._mutes
+        return self._is_mute
 
     def _is_its_own(self, path: str) -> bool:
         """Whether the program itself has just written a file once more."""
@@ -1130,7 +1146,9 @@ def call_hook(
     async def finish(awaitable: "Any") -> None:
         try:
             await awaitable
-        except (Exception, SystemExit):
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # CancelledError, too
             report(text)
         finally:
             done.set()
@@ -1398,7 +1416,6 @@ class Workers:
 
         if not self._is_open(self._reader):
             self._reader, self._writer = os.pipe()
-            os.set_blocking(self._reader, False)
             self._pipe = {fd: os.fstat(fd) for fd in (self._reader, self._writer)}
             for fd in self._pipe:
                 os.set_blocking(fd, False)  # full, it would hold an import
@@ -1436,8 +1453,9 @@ class Workers:
 
     def interrupt(self) -> None:
         """Ask those to end that Ctrl-C would end; others wait for their parent's word."""
-        heeding = [pid for pid in self._pids() if not ignores_interrupt(pid)]
-        send(_signal.SIGTERM, heeding)
+        send(
+            _signal.SIGTERM, [pid for pid in self._pids() if not ignores_interrupt(pid)]
+        )
 
     def end(self, seconds: float) -> None:
         """Have them end, then kill those that are left; leave no zombies."""
@@ -1647,6 +1665,7 @@ def sweep() -> None:
     for fd, saved in launch.kept.items():
         if is_still(saved, launch.descriptors[fd]):
             os.dup2(saved, fd)
+            os.set_blocking(fd, launch.blocking[fd])  # asyncio changes it
     restore_terminal()
     for fd in {*open_descriptors(), *sockets}:
         is_the_launch_s = is_still(fd, launch.descriptors.get(fd))
@@ -1758,6 +1777,8 @@ class Lookout:
                 _reloader.watch_list.add(path)
             elif kind == "watch":
                 _reloader.watch_list.watch(*values)
+            elif kind == "ignore":
+                _reloader.watch_list.ignore(*values)
             elif kind == "start":
                 _reloader.configure(*values)
                 self.begin()
@@ -1873,7 +1894,7 @@ class Restarter:
 
     def __init__(self, launch: Launch) -> None:
         self.restarts: int = launch.state.get("restarts", 0)
-        self.options: dict[str, Any] = {}  # of the command line
+        self.options: dict[str, Any] = {"until_success": True}  # of the command line
         self.commanded = False  # by the command line, not by start()
         self.target = launch.target
         self.file = launch.executable  # what must be there for a restart
@@ -1976,6 +1997,10 @@ class Reloader:
         self.watch_list.watch(path)
         self.workers.tell("watch", path)
 
+    def ignore(self, pattern: str) -> None:
+        self.watch_list.ignore(pattern)
+        self.workers.tell("ignore", pattern)
+
     def heed(self, changed: "set[str]", requested: bool) -> bool:
         """Restart for a change, if it is worth it; return whether it has been heeded.
 
@@ -1994,7 +2019,7 @@ class Reloader:
                 return False
             say(f"{reason}, restarting")
             if not end_program():
-                return False  # it ends by hand; if it survives, this is to be heeded
+                return False
             saved = (path for path in self.watch_list.own if saved_at(path) > doubtful)
             drop_bytecode(self.pending.union(saved))
             self.restarter.restart()
@@ -2023,7 +2048,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         nonlocal interrupted
         if not child:
             end_as(-number)
-        elif number != signal.SIGINT:  # the terminal sends Ctrl-C to the child, too
+        elif number != signal.SIGINT:
             child.send_signal(number)
         else:  # the terminal sends it to the child, too
             interrupted = time.monotonic()
@@ -2102,7 +2127,6 @@ def run_target(target: "list[str]") -> None:
     code = load_target(target, main)
     if sys.version_info < (3, 15) and hasattr(main, "__file__"):
         vars(main).update(__cached__=getattr(main.__spec__, "cached", None))
-    _reloader.watch_list.add(file_of(main))
     exec(code, vars(main))
 
 
@@ -2120,20 +2144,22 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
         from importlib.machinery import PathFinder
 
         path = target[0]
-        if not os.path.isabs(path):  # as Python does it, the rest remaining as it is
+        if path == "." and sys.version_info >= (3, 11):
+            path = os.getcwd()
+        elif not os.path.isabs(path):  # as Python does it, the rest remaining as it is
             path = os.path.join(os.getcwd(), path)
         _reloader.watch_list.add(os.path.abspath(path))
         spec = PathFinder.find_spec("__main__", [path])
         if not sys.path_importer_cache.get(path):  # neither a directory nor a zip
             return load_script(target[0], path, main)
         set_path(path, always=True)
-        if not spec:
+        if not spec or not spec.origin:  # or it is a directory
             raise NotFound(f"there is no __main__ module in {target[0]}")
     main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
     main.__file__ = spec.origin
     code: CodeType | None = spec.loader.get_code(spec.name)
     if not code:  # of a module that is not written in Python
-        raise NotFound(f"there is no code in {target[-1]}")
+        raise NotFound(f"there is no code in {_reloader.restarter.name()}")
     return code
 
 
@@ -2207,6 +2233,8 @@ def parse(words: "list[str]", target: "list[str]") -> "dict[str, Any]":
         for option, least in (("check_time", 1), ("grace", 0)):
             if option in options:
                 check_number("--" + option.replace("_", "-"), options[option], least)
+        for path in options.get("watch", []) + options.get("ignore", []):
+            path_of(path)
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -2245,13 +2273,13 @@ def make_parser() -> "argparse.ArgumentParser":
 
 
 def enter(options: "dict[str, Any]", words: "list[str]") -> None:
-    """Begin to watch as the options say."""
+    """Do what the options say, and begin to watch; to supervise never ends."""
     restarter = _reloader.restarter
     restarter.commanded = True
     by_module = file_of(sys.modules["__main__"]) == FILE and __spec__
     restarter.words = words if by_module else None
     for pattern in options.get("ignore", ()):
-        _reloader.watch_list.ignore(pattern)
+        _reloader.ignore(pattern)
     for path in options.get("watch", ()):
         _reloader.watch(os.path.abspath(path))
     check_time = options.get("check_time")
@@ -2318,7 +2346,7 @@ def show_uncaught(error: BaseException) -> None:
 
 # The first one.  Others, of whatever version, hand out its functions for their own.
 _first = vars(sys).setdefault("_autoreload", globals())
-if _first is globals():
+if _first is globals() and "_reloader" not in _first:  # else it is importlib.reload()
     _reloader = Reloader()
     if _reloader.launch.can_repeat(silent=True):
         _reloader.imports.attend()

@@ -505,7 +505,8 @@ class EndingTest(ProgramTest):
         self.assertEqual(program.stop(), 130)
 
     def test_a_target_that_is_missing_at_first_is_a_typing_mistake(self):
-        program = self.program(**{"pkg/__init__": "", "dir/x": ""})
+        files = {"pkg/__init__": "", "dir/x": "", "odd/__main__/x": ""}
+        program = self.program(**files)
         name_it = "name a target: -m module, a script, a directory, a zip or -c code"
         for line, message in (
             ("nowhere.py", "cannot open nowhere.py (No such file or directory)"),
@@ -513,7 +514,8 @@ class EndingTest(ProgramTest):
             ("-m nowhere", "there is no module named nowhere"),
             ("-m nowhere.at.all", "there is no module named nowhere"),
             ("-m pkg", "there is no module named pkg.__main__"),
-            ("-m sys", "there is no code in sys"),
+            ("odd", "there is no __main__ module in odd"),
+            ("-m sys first last", "there is no code in sys"),
             ("-m .pkg", "there is no module named .pkg"),
             ("", name_it),
             ("-m", name_it),
@@ -523,6 +525,8 @@ class EndingTest(ProgramTest):
             ("--grace -1 x", "--grace must be at least 0 and below 1e9, not -1.0"),
             ("--grace nan x", "--grace must be at least 0 and below 1e9, not nan"),
             ("--watch", "argument --watch: expected one argument"),
+            ("--watch= x", "a path must not be empty nor contain NUL: ''"),
+            ("--ignore= x", "a path must not be empty nor contain NUL: ''"),
         ):
             with self.subTest(line):
                 program.wrap(*line.split())
@@ -658,7 +662,8 @@ class TargetTest(ProgramTest):
         )
         self.files.zip("app.zip", __main__=textwrap.dedent(REPORT))
         self.files.link(self.files.path("sub", "link_target.py"), "link.py")
-        shutil.copy(self.files.path("app.py"), self.files.path("no_suffix"))
+        for copy in ("no_suffix", "__main__.py"):
+            shutil.copy(self.files.path("app.py"), self.files.path(copy))
         py_compile.compile(self.files.path("app.py"), self.files.path("compiled.pyc"))
 
     def output(self, *words, **variables):
@@ -684,7 +689,7 @@ class TargetTest(ProgramTest):
         arguments = ["a b", "", "ä\n'\"", "-m", "--until-success", "--", "-c"]
         modules = ["-m", "app"], ["-mapp"], ["-m", "pkg"], ["-m", "pkg.module"]
         scripts = (
-            "app.py ./app.py link.py no_suffix compiled.pyc folder folder/ app.zip"
+            ". app.py ./app.py link.py no_suffix compiled.pyc folder folder/ app.zip"
         )
         others = *([word] for word in scripts.split()), ["-c", textwrap.dedent(REPORT)]
         flags = [], ["-u", "-X", "dev", "-Werror", "-OO"]
@@ -801,10 +806,22 @@ class LaunchTest(ProgramTest):
         self.each(story, itertools.product(flags, targets))
 
     def test_a_program_may_change_its_directory_before_it_imports_us(self):
-        program = self.program(app=code("import os; os.chdir('/')\n", START, app("")))
-        program.run("app.py").expect("up")
-        program.write("app.py", code("import os; os.chdir('/')\n", START, app("\n")))
-        program.expect("restarting$", "up")
+        text = code("import os; os.chdir('/')\n", START, app(""))
+        for words in (["app.py"], ["-m", "app"]):
+            with self.subTest(words):
+                program = self.program(app=text)
+                env = clean_environment(PWD=program.directory)
+                program.run(*words, env=env).expect("up")
+                program.write("app.py", text + "\n")
+                program.expect("restarting$", "up")
+
+    def test_a_program_run_by_a_tool_is_watched(self):
+        program = self.program(app=app(""))
+        tool = "import runpy; runpy.run_path('app.py', run_name='__main__')"
+        program.run("-m", NAME, "-c", tool).expect("up")
+        program.fall_asleep()
+        program.write("app.py", app("", "2"))
+        program.expect("app.py changed, restarting", "up 2")
 
     def test_what_the_program_set_before_importing_us_is_not_repeated(self):
         program = self.program(
@@ -2661,7 +2678,9 @@ class ChildrenTest(Story):
             """
             if not os.fork():
                 autoreload.watch("data.txt")
+                autoreload.ignore("gen_*.py")
                 autoreload.start(100)
+                import gen_a
                 say("ready", autoreload.restarts)
                 sys.stdin.readline()
                 autoreload.restart()
@@ -2670,8 +2689,10 @@ class ChildrenTest(Story):
             """,
             begin="",
         )
+        program.write("gen_a.py")
         program.run("app.py", stdin=read).expect("ready 0")
         os.close(read)
+        program.write("gen_a.py", "1")
         program.write("data.txt", "1")
         program.expect("data.txt changed, restarting", "ready 1")
         os.write(write, b"\n")
