@@ -139,7 +139,7 @@ def add_reload_hook(fn: "Hook") -> "Hook":
 def restart() -> None:
     """Restart now, as though a watched file had changed; before `start`, once it runs."""
     _reloader.workers.tell("restart")
-    _reloader.lookout.requested = True
+    _reloader.watch_thread.requested = True
 
 
 def listen(address: "Address") -> "socket":
@@ -403,6 +403,9 @@ def take_state() -> "dict[str, Any]":
             _signal.signal(number, usual.get(number, _signal.SIG_DFL))
     mask_signals("SIG_SETMASK", state["mask"])
     return state
+
+
+AGAIN = 75  # the exit status by which a supervised program asks for the next run
 
 
 def leave_note(text: str) -> None:
@@ -793,7 +796,7 @@ class Imports:
         self._known: set[str] = set()  # those of them whose files are listed
         self._count = 0  # of modules, at the last call of have_paused()
 
-    def attend(self) -> None:
+    def install(self) -> None:
         """Have the import system tell what it loads.
 
         It asks for a source's mtime and size just before it reads the code, be it from
@@ -1083,10 +1086,10 @@ def silence_interrupt() -> None:
 
     hooks = (sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")
     for owner, name in hooks:
-        setattr(owner, name, partial(report_others, getattr(owner, name)))
+        setattr(owner, name, partial(report_uncaught, getattr(owner, name)))
 
 
-def report_others(report: "Callable[..., object]", *error: "Any") -> None:
+def report_uncaught(report: "Callable[..., object]", *error: "Any") -> None:
     kind = getattr(error[0], "exc_type", error[0])
     if not issubclass(kind, KeyboardInterrupt):
         report(*error)
@@ -1452,7 +1455,7 @@ class Workers:
                 yield [kind, *values]
 
     def interrupt(self) -> None:
-        """Ask those to end that Ctrl-C would end; others wait for their parent's word."""
+        """Ask those to end that Ctrl-C would end: by SIGTERM, which shows no traceback."""
         send(
             _signal.SIGTERM, [pid for pid in self._pids() if not ignores_interrupt(pid)]
         )
@@ -1668,9 +1671,9 @@ def sweep() -> None:
             os.set_blocking(fd, launch.blocking[fd])  # asyncio changes it
     restore_terminal()
     for fd in {*open_descriptors(), *sockets}:
-        is_the_launch_s = is_still(fd, launch.descriptors.get(fd))
+        was_there = is_still(fd, launch.descriptors.get(fd))
         try:
-            os.set_inheritable(fd, is_the_launch_s or fd in sockets)
+            os.set_inheritable(fd, was_there or fd in sockets)
         except OSError:  # a thread of the program's has closed it this moment
             pass
     drop_pending()
@@ -1699,11 +1702,11 @@ def restore_terminal() -> None:
         pass
 
 
-# --- The lookout: the thread that watches ---------------------------------------------
+# --- The watch thread: looking, and handing on what has changed -----------------------
 
 
-class Lookout:
-    """Watches in a thread, and has heeded what has changed."""
+class WatchThread:
+    """Looks at what is due, and hands on what has changed."""
 
     def __init__(self) -> None:
         self.started = self.requested = False
@@ -1753,7 +1756,7 @@ class Lookout:
             time.sleep(_reloader.check_time / 5)
 
     def _look(self) -> None:
-        """Look once at what is due, and have heeded what has changed."""
+        """Look once at what is due; restart for what has changed."""
         watcher = _reloader.watcher
         self._changed.update(watcher.look_often())
         if watcher.pace.is_due():
@@ -1764,9 +1767,11 @@ class Lookout:
         if changed or requested:
             self._changed, self.requested = set(), False
             _reloader.reserve.release()
-            if not _reloader.heed(changed, requested):
-                self._changed, self.requested = changed, self.requested or requested
-            _reloader.reserve.hold()
+            try:
+                if not _reloader.heed(changed, requested):
+                    self._changed, self.requested = changed, self.requested or requested
+            finally:
+                _reloader.reserve.hold()
 
     def _hear(self) -> None:
         """Take in what workers report."""
@@ -1798,7 +1803,7 @@ class Lookout:
 # --- The forks: a forked process never restarts, but reports --------------------------
 
 
-def attend_forks() -> None:
+def register_at_fork() -> None:
     """Have processes that are forked report to the one that was started by hand."""
     if hasattr(os, "register_at_fork"):
         # A module half imported would stay so in the fork.  The methods of a lock
@@ -1813,10 +1818,10 @@ def attend_forks() -> None:
 
 
 def prepare_fork() -> None:
-    lookout = _reloader.lookout
+    watch_thread = _reloader.watch_thread
     _reloader.workers.expect()
-    lookout.run()
-    if lookout.thread and threading.active_count() == 2:
+    watch_thread.run()
+    if watch_thread.thread and threading.active_count() == 2:
         import warnings  # Python 3.12 and later warn of our thread
 
         text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
@@ -1829,8 +1834,8 @@ def become_worker() -> None:
     _reloader.watcher.list_modules()  # which the parent knows itself
     _reloader.workers.is_worker = True
     _reloader.workers.tell("worker", os.getpid())
-    _reloader.lookout.thread = None
-    _reloader.lookout.run()
+    _reloader.watch_thread.thread = None
+    _reloader.watch_thread.run()
 
 
 # --- The judgement: is a change worth a restart ---------------------------------------
@@ -1874,9 +1879,9 @@ def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
 
 
 def wrapper() -> "list[str]":
-    """Return how to run this file: as a module, if it is one, since that is compiled.
+    """Return how to run this file: as a module, if -m finds it, since that is compiled.
 
-    One of a package is none, since the package may fail to import.
+    Not as one of a package, which may fail to import.
     """
     from importlib.machinery import PathFinder
 
@@ -1929,7 +1934,7 @@ class Restarter:
             "pid": os.getpid(),
             "restarts": restarts,
             "streaks": _reloader.guard.streaks,
-            "changed": list(_reloader.pending)[:4],
+            "edited": list(_reloader.pending)[:4],
             "options": self.options,
             "sockets": _reloader.sockets.descriptors(),
             "ignored": launch.ignored,
@@ -1954,7 +1959,7 @@ class Reloader:
         state = self.launch.state
         self.reserve = Reserve()
         self.lock = threading.RLock()  # of what is watched, and not to fork meanwhile
-        self.watch_list = WatchList(state.get("changed", ()))
+        self.watch_list = WatchList(state.get("edited", ()))
         # What files looked like when the code that runs was loaded; None: not there.
         self.snapshot: dict[str, int | None] = {}
         self.imports = Imports()
@@ -1965,7 +1970,7 @@ class Reloader:
         self.ending = Ending()
         self.hooks: list[Callable[[], object]] = []
         self.io_loop: Any = None  # on whose thread they run
-        self.lookout = Lookout()
+        self.watch_thread = WatchThread()
         self.guard = LoopGuard(state.get("streaks", {}))
         self.pending: set[str] = set()  # files that differ from the code that runs
         self.restarter = Restarter(self.launch)
@@ -1979,7 +1984,7 @@ class Reloader:
                 io_loop = sys.modules["asyncio"]._get_running_loop()
             self.io_loop = self.io_loop or io_loop
             self.configure(check_time / 1000, grace)
-            self.lookout.begin()
+            self.watch_thread.begin()
 
     def configure(self, check_time: "float | None", grace: "float | None") -> None:
         """Set, in seconds, what nobody has set: the command line's word is the first."""
@@ -1989,7 +1994,7 @@ class Reloader:
 
     def wait(self) -> None:
         if self.launch.can_repeat():
-            self.lookout.begin()
+            self.watch_thread.begin()
             while True:
                 time.sleep(0.5)
 
@@ -2027,8 +2032,6 @@ class Reloader:
 
 
 # --- The supervisor: a restart without exec -------------------------------------------
-
-AGAIN = 75  # the exit status by which a supervised program asks for the next run
 
 
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
@@ -2289,7 +2292,7 @@ def enter(options: "dict[str, Any]", words: "list[str]") -> None:
         supervise(*restarter.next_run(0))
     if "clear" in options and os.isatty(1):
         os.write(1, b"\033[H\033[2J\033[3J")
-    _reloader.lookout.begin()
+    _reloader.watch_thread.begin()
 
 
 # --- The outcome: what each ending of the target means --------------------------------
@@ -2312,7 +2315,7 @@ def run(words: "list[str]") -> None:
             sys.exit(2)
         outcome, status = verdict(error, restarter.name())
         is_leaving = ending.stopping or _reloader.interrupts.fatal()
-        started = _reloader.lookout.started and not _reloader.workers.is_worker
+        started = _reloader.watch_thread.started and not _reloader.workers.is_worker
         if status is not None and started and not is_leaving:
             _reloader.watcher.watch_failure(error)
     if status is not None or "until_success" not in options:
@@ -2349,8 +2352,8 @@ _first = vars(sys).setdefault("_autoreload", globals())
 if _first is globals() and "_reloader" not in _first:  # else it is importlib.reload()
     _reloader = Reloader()
     if _reloader.launch.can_repeat(silent=True):
-        _reloader.imports.attend()
-        attend_forks()
+        _reloader.imports.install()
+        register_at_fork()
     restarts = _reloader.restarter.restarts
 globals().update({name: _first[name] for name in __all__ if name in _first})
 
