@@ -304,6 +304,13 @@ def launch_environment() -> "dict[str, str]":
     return {name: value for name, _, value in pairs}
 
 
+def spawned() -> "set[int]":
+    """Return the processes of `multiprocessing`."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    # Not active_children(): it would wait for them, from this thread.
+    return {process.pid for process in list(getattr(multiprocessing, "_children", ()))}
+
+
 def send(number: int, pids: "Iterable[int]") -> None:
     for pid in pids:
         try:
@@ -456,13 +463,15 @@ class Launch:
         for target in self.target[:1]:  # the program may have left already
             if script.endswith(os.sep + target):
                 return os.path.abspath(script[: -len(target)])
-        pwd = self.environment.get("PWD", "")
-        if self.target[:1] == ["-m"] and pwd in sys.path:  # where Python has put it
-            return pwd
         try:
-            return os.getcwd()
+            here = os.getcwd()
         except OSError:
-            return "."
+            here = "."
+        # For -m, Python has put it into sys.path.
+        pwd = self.environment.get("PWD")
+        has_left = pwd in sys.path and here not in sys.path and not HAS_SAFE_PATH
+        is_module = self.target[:1] == ["-m"] and __name__ != "__main__"
+        return pwd if pwd and is_module and has_left else here
 
     def forget_descriptors(self) -> None:
         """Close our copies in a worker: a daemon's would hold the terminal or a pipe."""
@@ -689,11 +698,10 @@ class WatchList:
 
     def source_folders(self) -> "list[str]":
         """Return the directories of the user's own sources, and to import from."""
-        own = [p for p in self.own if p.endswith(".py") and p not in self._edited]
-        folders = set(map(os.path.dirname, own))
-        roots = filter(os.path.isdir, map(os.path.abspath, map(str, sys.path)))
-        folders.update(p for p in roots if not self.has_installed(p + os.sep))
-        return outermost(folders - {os.sep})
+        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
+        folders.update(filter(os.path.isdir, map(os.path.abspath, map(str, sys.path))))
+        installed = {p for p in folders if self.has_installed(os.path.join(p, ""))}
+        return outermost(folders - installed - {os.sep})
 
     def _walk(self, path: str, suffix: str, since: "int | None") -> None:
         import glob
@@ -917,8 +925,6 @@ class Watcher:
     def list_modules(self) -> None:
         """List what has been imported, and what those import who do not tell."""
         with _reloader.lock:
-            program = file_of(sys.modules.get("__main__"))  # runpy may have changed it
-            _reloader.watch_list.add(program, self._began)
             for path in _reloader.imports.new():
                 _reloader.watch_list.add(path)
             if not (self._spawns or sys.modules.keys().isdisjoint(SPAWNING)):
@@ -1151,8 +1157,11 @@ def call_hook(
             await awaitable
         except KeyboardInterrupt:
             raise
-        except BaseException:  # CancelledError, too
-            report(text)
+        except BaseException as error:
+            # What is cancelled later is so by the end of the loop.
+            is_fault = isinstance(error, (Exception, SystemExit))
+            if is_fault or time.monotonic() < deadline:
+                report(text)
         finally:
             done.set()
 
@@ -1398,10 +1407,7 @@ def requests_are_done() -> bool:
 
 
 class Workers:
-    """The processes forked from this one, directly or not, and `multiprocessing`'s.
-
-    Those forked report through a pipe that they exist, and what they import.
-    """
+    """Processes forked from this one, which report to it, and `multiprocessing`'s."""
 
     def __init__(self, orphans: "Iterable[int]") -> None:
         self.is_worker = False  # itself, forked from the process started by hand
@@ -1431,7 +1437,10 @@ class Workers:
         if self.is_worker and message:
             self._untold.append(json.dumps(message).encode() + b"\n")
         while self._untold and self._is_open(self._writer):
-            line = self._untold.pop(0)
+            try:
+                line = self._untold.pop(0)
+            except IndexError:  # another thread has told it
+                return
             try:
                 os.write(self._writer, line)
             except OSError:  # full, or closed this moment
@@ -1448,7 +1457,11 @@ class Workers:
             pass
         self._forked = set(filter(in_our_group, self._forked))  # numbers are used again
         *lines, self._unread = self._unread.split(b"\n")
-        for kind, *values in map(json.loads, lines):
+        for line in lines:
+            try:
+                kind, *values = json.loads(line)
+            except ValueError:  # cut off, where the pipe was full
+                continue
             if kind == "worker":
                 self._forked.add(values[0])
             else:
@@ -1485,11 +1498,7 @@ class Workers:
         # something (subprocess with preexec_fn, os.spawn) is the program's own to end.
         found = self._forked.union(children())
         pids = {pid for pid in found if not has_executed(process_fields(pid))}
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        # Not active_children(): it would wait for them, from this thread.
-        spawned = list(getattr(multiprocessing, "_children", ()))
-        pids.update(process.pid for process in spawned)
-        return list(filter(in_our_group, pids))
+        return list(filter(in_our_group, pids | spawned()))
 
 
 # --- The sockets: a port that never refuses -------------------------------------------
@@ -1765,9 +1774,9 @@ class WatchThread:
             self._changed.update(watcher.look_around())
         changed, requested = self._changed, self.requested
         if changed or requested:
-            self._changed, self.requested = set(), False
-            _reloader.reserve.release()
+            self._changed, self.requested = set(), self.requested and not requested
             try:
+                _reloader.reserve.release()
                 if not _reloader.heed(changed, requested):
                     self._changed, self.requested = changed, self.requested or requested
             finally:
@@ -2067,6 +2076,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         with TemporaryDirectory(prefix="autoreload-") as folder:
             state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
             environment[_STATE] = json.dumps(state)
+            began = time.monotonic()
             child = persist(lambda: Popen(words, env=environment, close_fds=False))
             status = child.wait()
             child = None
@@ -2075,7 +2085,7 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             state = note
         elif note is not None or -status in ends:
             end_as(status)
-        elif time.monotonic() < interrupted + _reloader.grace:  # too early to note it
+        elif began < interrupted < began + 1:  # too early to note it
             end_as(-signal.SIGINT)
         else:
             restore_terminal()
@@ -2130,6 +2140,7 @@ def run_target(target: "list[str]") -> None:
     code = load_target(target, main)
     if sys.version_info < (3, 15) and hasattr(main, "__file__"):
         vars(main).update(__cached__=getattr(main.__spec__, "cached", None))
+    _reloader.watch_list.add(file_of(main))
     exec(code, vars(main))
 
 
@@ -2168,10 +2179,9 @@ def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
 
 def load_command(source: str) -> "CodeType":
     if sys.version_info >= (3, 13):  # tracebacks show its lines
-        import linecache
+        from linecache import cache
 
-        lines = source.splitlines(keepends=True)
-        linecache.cache["<string>"] = len(source), None, lines, "<string>"
+        cache["<string>"] = len(source), None, source.splitlines(True), "<string>"
     return compile(source, "<string>", "exec", dont_inherit=True)
 
 
