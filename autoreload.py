@@ -545,7 +545,10 @@ def file_of(module: object) -> str:
 
 def absolute(path: str) -> str:
     """Return a path as absolute, and the same object if it was: there are thousands."""
-    full = os.path.abspath(path)
+    try:
+        full = os.path.abspath(path)
+    except OSError:  # the working directory has been removed
+        return path
     return path if full == path else full
 
 
@@ -699,7 +702,7 @@ class WatchList:
     def source_folders(self) -> "list[str]":
         """Return the directories of the user's own sources, and to import from."""
         folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
-        folders.update(filter(os.path.isdir, map(os.path.abspath, map(str, sys.path))))
+        folders.update(filter(os.path.isdir, map(absolute, map(str, sys.path))))
         installed = {p for p in folders if self.has_installed(os.path.join(p, ""))}
         return outermost(folders - installed - {os.sep})
 
@@ -740,12 +743,17 @@ def stamp_of(status: "os.stat_result | None") -> "int | None":
 
 
 def saved_at(path: str) -> int:
-    """Return when a file was saved, in ns since the epoch; 0 if there is none.
-
-    A directory is none: each file created in it would be a save.
-    """
+    """Return when a file was saved, in ns since the epoch; 0 if there is none."""
     status = status_of(path)
-    if not status or S_ISDIR(status.st_mode):
+    return time_of(status) if status else 0
+
+
+def time_of(status: "os.stat_result") -> int:
+    """Return when a file was saved.
+
+    A directory never was: each file created in it would be a save.
+    """
+    if S_ISDIR(status.st_mode):
         return 0
     # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
     return status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns
@@ -821,7 +829,7 @@ class Imports:
             stamp = snapshot[full] = stamp_of(status)
             self.loaded.append(full)
             _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
-            if saved_at(path) > doubtful:
+            if time_of(status) > doubtful:
                 try:
                     os.remove(loaders.cache_from_source(path))
                 except (OSError, NotImplementedError):
@@ -906,20 +914,13 @@ class Watcher:
     def watch_failure(self, error: "BaseException | None") -> None:
         """Watch what may mend a failure; what was saved since the start may have."""
         with _reloader.lock:
-            try:
-                for path in failure_files(error):
-                    _reloader.watch_list.add(os.path.abspath(path), self._began)
-                self.watch_sources(self._began)
-            except OSError:  # the working directory has been removed
-                pass
+            for path in failure_files(error):
+                _reloader.watch_list.add(absolute(path), self._began)
+            self.watch_sources(self._began)
 
     def watch_sources(self, since: "int | None" = None) -> None:
         """Watch the directories of the program's own sources, and to import from."""
-        try:
-            folders = _reloader.watch_list.source_folders()
-        except OSError:  # the working directory has been removed
-            return
-        for folder in folders:
+        for folder in _reloader.watch_list.source_folders():
             _reloader.watch_list.watch(folder, ".py", since)
 
     def list_modules(self) -> None:
@@ -2050,18 +2051,16 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     """
     import json
     import signal
-    from subprocess import Popen
-    from tempfile import TemporaryDirectory
 
-    child: Any = None
+    running: list[Any] = []  # the child, while there is one
     interrupted = -1e9  # when Ctrl-C was pressed last
 
     def on_signal(number: int, frame: object) -> None:
         nonlocal interrupted
-        if not child:
+        if not running:
             end_as(-number)
         elif number != signal.SIGINT:
-            child.send_signal(number)
+            running[0].send_signal(number)
         else:  # the terminal sends it to the child, too
             interrupted = time.monotonic()
 
@@ -2073,14 +2072,8 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
     while True:
         watch_target()
         _reloader.guard = LoopGuard(state["streaks"])
-        with TemporaryDirectory(prefix="autoreload-") as folder:
-            state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
-            environment[_STATE] = json.dumps(state)
-            began = time.monotonic()
-            child = persist(lambda: Popen(words, env=environment, close_fds=False))
-            status = child.wait()
-            child = None
-            note = json.loads(read(state["notes"]) or "null")
+        began = time.monotonic()
+        status, note = run_child(words, environment, state, running)
         if status == AGAIN and note:
             state = note
         elif note is not None or -status in ends:
@@ -2094,13 +2087,32 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
             state["streaks"] = _reloader.guard.streaks
 
 
+def run_child(
+    words: "list[str]",
+    environment: "dict[str, str]",
+    state: "dict[str, Any]",
+    running: "list[Any]",
+) -> "tuple[int, Any]":
+    """Run the program once; return its exit status, and the note it has left or None."""
+    import json
+    from subprocess import Popen
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="autoreload-") as folder:
+        state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
+        environment[_STATE] = json.dumps(state)
+        running[:] = [persist(lambda: Popen(words, env=environment, close_fds=False))]
+        status = running[0].wait()
+        running.clear()
+        return status, json.loads(read(state["notes"]) or "null")
+
+
 def watch_target() -> None:
     """See what the sources look like that a supervised program is to run."""
     first = _reloader.restarter.target[0]
+    name = "" if first in ("-m", "-c") else first
     folder = _reloader.launch.directory  # the present one may have been removed
-    path = os.path.normpath(
-        os.path.join(folder, "" if first in ("-m", "-c") else first)
-    )
+    path = os.path.normpath(os.path.join(folder, name))
     watch_list = _reloader.watch_list
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), ".py")
