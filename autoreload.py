@@ -85,10 +85,10 @@ def start(
 ) -> None:
     """Begin watching in a daemon thread, and return at once.
 
-    `check_time` is in milliseconds: a change to a file of your own is seen within
-    it, usually within a fifth of it; one to an installed package within sixteen
-    times it.  `grace` is in seconds: so long may the hooks take, and then the program's
-    clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
+    `check_time` is in milliseconds: a change to a file of your own is seen within it,
+    usually within a fifth of it; an installed package that comes, goes or is replaced
+    soon after; an edit of a file in one within 32 times it.  `grace` is in seconds: so
+    long may the hooks take, and then the program's clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
     Twisted reactor, a trio token, or a function that schedules a function.  None
     means the running asyncio loop, if there is one, else a thread of the watcher's.
 
@@ -111,8 +111,9 @@ def wait() -> None:
 def watch(path: "str | os.PathLike[str]") -> None:
     """Also watch a file, a directory with all below it, or a glob pattern.
 
-    What does not exist yet is watched for its creation.  In a directory, what
-    `SKIPPED` names is left out, and so are virtual environments.
+    What does not exist yet is watched for its creation.  What is installed counts as
+    your own, then.  In a directory, what `SKIPPED` names is left out, and so are
+    virtual environments.
     """
     _reloader.watch(os.path.abspath(path_of(path)))
 
@@ -648,6 +649,7 @@ class WatchList:
         self.own: list[str] = []
         self.installed: list[str] = []
         self._edited = set(edited)  # before this run: what the user edits is his own
+        self._named: tuple[str, ...] = ()  # by the user: so is that, with all below it
         self._listed: set[str] = set()
         self._watched: dict[tuple[str, str], None] = {}  # directory or glob, suffix
         self._pace = Pace()  # of walking them again
@@ -673,6 +675,11 @@ class WatchList:
         else:
             self.add(path, since)
 
+    def claim(self, path: str) -> None:
+        """Count what is installed as the user's own, since the user has named it."""
+        if self.has_installed(os.path.join(path, "")):
+            self._named += (path,)
+
     def walk_again(self) -> None:
         """List what was created in watched directories: it has changed thereby."""
         if self._watched and self._pace.is_due():
@@ -694,10 +701,15 @@ class WatchList:
         """Tell installed files from the user's own, by the real path of their directory."""
         folder = os.path.dirname(path)
         if folder not in self._is_installed:
-            self._roots = self._roots or installed_roots()
             real = os.path.join(os.path.realpath(folder), "")
-            self._is_installed[folder] = real.startswith(self._roots)
-        return self._is_installed[folder] and path not in self._edited
+            self._is_installed[folder] = real.startswith(self.roots())
+        is_claimed = path in self._edited or path.startswith(self._named)
+        return self._is_installed[folder] and not is_claimed
+
+    def roots(self) -> "tuple[str, ...]":
+        """Return the directories of installed packages, as they were at the first call."""
+        self._roots = self._roots or installed_roots()
+        return self._roots
 
     def source_folders(self) -> "list[str]":
         """Return the directories of the user's own sources, and to import from."""
@@ -796,6 +808,31 @@ def settle(changed: "set[str]") -> None:
         if not more:
             return
         changed.update(more)
+
+
+# --- The installations: when packages come and go -------------------------------------
+
+
+class Installations:
+    """Sees when something is installed: an entry of a root directory comes or goes."""
+
+    def __init__(self) -> None:
+        self.ongoing: set[str] = set()  # the roots where
+        self._mtimes: dict[str, int] = {}  # of all roots, in ns
+
+    def over(self) -> "set[str]":
+        """Return the roots where something was installed, if all has paused since then."""
+        has_paused = True
+        for root in _reloader.watch_list.roots():
+            status = status_of(root)
+            mtime = status.st_mtime_ns if status else 0
+            if mtime != self._mtimes.setdefault(root, mtime):
+                self._mtimes[root] = mtime
+                self.ongoing.add(root)
+                has_paused = False
+        over = self.ongoing.copy() if has_paused else set()
+        self.ongoing -= over
+        return over
 
 
 # --- The imports: which stamp a file had as it was loaded -----------------------------
@@ -901,9 +938,11 @@ class Watcher:
         self.pace = Pace(0.1)  # of rounds, the first one not amid the first imports
         self._began = self._listed_at = time.time_ns()  # the last time modules were
         self._spawns = False  # workers that do not tell what they import
+        self._installations = Installations()
 
     def list_early(self) -> None:
         """List the modules imported before ours, some of them changed since then."""
+        self._installations.over()
         began = _reloader.launch.began()
         with _reloader.lock:
             for path in _reloader.imports.early:
@@ -917,6 +956,8 @@ class Watcher:
             for path in failure_files(error):
                 _reloader.watch_list.add(absolute(path), self._began)
             self.watch_sources(self._began)
+            for path in _reloader.watch_list.roots():  # the missing package
+                _reloader.watch_list.add(path)
 
     def watch_sources(self, since: "int | None" = None) -> None:
         """Watch the directories of the program's own sources, and to import from."""
@@ -941,14 +982,21 @@ class Watcher:
             return look(self._freshest)
 
     def look_around(self) -> "list[str]":
-        """Look at all own files, and at a sixteenth of the installed ones."""
+        """Look at all own files, and at some of the installed ones.
+
+        Installed code changes all at once, by an installation: then, at all of them.
+        """
         with _reloader.lock:
             self.list_modules()
             _reloader.watch_list.walk_again()
             begun = time.thread_time()
             own, installed = _reloader.watch_list.own, _reloader.watch_list.installed
             self._rounds += 1
-            changed = look(own + installed[self._rounds % 16 :: 16])
+            due, roots = installed[self._rounds % 32 :: 32], self._installations.over()
+            if roots or self._installations.ongoing:
+                due = installed if roots else []
+            changed = look(own + due)
+            changed += roots.intersection(_reloader.snapshot)  # after a failure
             if changed or len(own) != self._count:
                 self._count = len(own)
                 self._freshest = sorted(own, key=saved_at)[-4:]
@@ -1007,9 +1055,11 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
 
 
 def checksum_of(path: str) -> int:
+    """Return what tells whether a file has the same content, a directory the same names."""
     import zlib
 
-    return zlib.crc32(read(path))
+    names = sorted(os.listdir(path)) if os.path.isdir(path) else ()
+    return zlib.crc32(read(path) or os.fsencode("\n".join(names)))
 
 
 class LoopGuard:
@@ -1791,7 +1841,7 @@ class WatchThread:
                 _reloader.snapshot.setdefault(path, stamp)
                 _reloader.watch_list.add(path)
             elif kind == "watch":
-                _reloader.watch_list.watch(*values)
+                _reloader.watch(*values)
             elif kind == "ignore":
                 _reloader.watch_list.ignore(*values)
             elif kind == "start":
@@ -2009,6 +2059,7 @@ class Reloader:
                 time.sleep(0.5)
 
     def watch(self, path: str) -> None:
+        self.watch_list.claim(path)
         self.watch_list.watch(path)
         self.workers.tell("watch", path)
 

@@ -1507,6 +1507,90 @@ class RecoveryTest(ProgramTest):
         self.assert_quiet(program, "app.py")
 
 
+class InstalledTest(ProgramTest):
+    """Installed packages, which change seldom, and then all at once."""
+
+    SITE = "env/lib/site-packages"
+
+    def start(self, words, app, installed="other"):
+        """Run a program that has a directory of installed packages, one of them there."""
+        program = self.program(app=app)
+        program.write("env/pyvenv.cfg")
+        self.install(program, installed, *["VALUE = 1"] * 70)
+        path = clean_environment(PYTHONPATH=program.path(self.SITE))
+        return program.run(*words, env=path)
+
+    def install(self, program, package, *texts):
+        """Install a package of these modules as installers do, in the stead of another."""
+        described = program.path(self.SITE, f"{package}.dist-info")
+        for folder in (described, program.path(self.SITE, package)):
+            shutil.rmtree(folder, ignore_errors=True)
+        for i, text in enumerate(texts):
+            program.write(f"{self.SITE}/{package}/m{i}.py", text)
+        os.mkdir(described)
+
+    def test_a_package_that_is_replaced_is_one_change(self):
+        names = ", ".join(f"m{i}" for i in range(70))
+        text = app(f"from pkg import {names}", "m69.VALUE")
+        # A round in between is rare then: it would see some of the files.
+        program = self.start(wrapped("--check-time", "1000"), text, "pkg")
+        program.expect("up 1")
+        self.install(program, "pkg", *["VALUE = 2"] * 70)
+        program.expect(r"pkg/m0.py changed \(\+69 more\), restarting$", "up 2")
+
+    def test_an_installation_is_seen_once_it_has_paused(self):
+        program = self.program(
+            app=f"""
+                import os, {NAME}
+                {NAME}._reloader.watch_list._roots = (os.getcwd(),)
+                installations = {NAME}.Installations()
+                for mtime in 1, 2, 3, 3, 3:
+                    os.utime(".", (mtime, mtime))
+                    print(len(installations.over()))
+            """
+        )
+        program.run("app.py").rest()
+        self.assertEqual("".join(program.output.split()), "00010")
+
+    def test_a_failure_is_mended_by_the_missing_package(self):
+        def story(words, start):
+            program = self.start(words, code(start, app("import pkg.m0")))
+            program.expect("waiting for a change$")
+            self.install(program, "pkg", "")
+            program.expect("env/lib/site-packages changed, restarting$", "up")
+
+        self.each(story, ((WRAPPED, ""), (PLAIN, START)))
+
+    def test_an_edit_of_an_installed_file_is_seen_later(self):
+        words = wrapped("--check-time", "20")
+        program = self.start(words, app("from other import m0, m1", "m1.VALUE"))
+        program.expect("up 1")
+        program.write(f"{self.SITE}/other/m1.py", "VALUE = 2")
+        program.expect("other/m1.py changed, restarting$", "up 2")
+
+    def test_what_is_watched_by_name_counts_as_own(self):
+        words = wrapped("--check-time", "10000", "--watch", f"{self.SITE}/other")
+        program = self.start(words, app("from other import m69", "m69.VALUE"))
+        program.expect("up 1")
+        program.write(f"{self.SITE}/other/m69.py", "VALUE = 2")
+        program.expect("other/m69.py changed, restarting$", "up 2")
+
+    def test_a_program_that_fails_and_installs_is_ignored_at_last(self):
+        program = self.start(
+            WRAPPED,
+            f"""
+                import os
+                os.close(os.open("{self.SITE}/x", os.O_CREAT))
+                os.remove("{self.SITE}/x")
+                1 / 0
+            """,
+        )
+        often = "after each of the last 3 starts, ignored until another file changes$"
+        program.expect(f"env/lib/site-packages changed {often}")
+        self.install(program, "pkg", "")
+        program.expect("env/lib/site-packages changed, restarting$")
+
+
 class WatchTest(ProgramTest):
     """Directories, globs and single files."""
 
