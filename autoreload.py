@@ -86,7 +86,7 @@ def start(
     """Begin watching in a daemon thread, and return at once.
 
     `check_time` is in milliseconds: a change to a file of your own is seen within it,
-    usually within a fifth of it; an installed package that comes, goes or is replaced
+    usually within a quarter of it; an installed package that comes, goes or is replaced
     soon after; an edit of a file in one within 32 times it.  `grace` is in seconds: so
     long may the hooks take, and then the program's clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
     Twisted reactor, a trio token, or a function that schedules a function.  None
@@ -935,7 +935,7 @@ class Watcher:
         self._freshest: list[str] = []
         self._count = 0  # of own files, in the last round
         self._rounds = 0
-        self.pace = Pace(0.1)  # of rounds, the first one not amid the first imports
+        self.pace = Pace(0.5)  # of rounds, the first one not amid the first imports
         self._began = self._listed_at = time.time_ns()  # the last time modules were
         self._spawns = False  # workers that do not tell what they import
         self._installations = Installations()
@@ -979,6 +979,8 @@ class Watcher:
         with _reloader.lock:
             if _reloader.imports.have_paused():
                 self.list_modules()
+                if not self._rounds:
+                    self.pace = Pace()  # the first round is due
             return look(self._freshest)
 
     def look_around(self) -> "list[str]":
@@ -999,7 +1001,7 @@ class Watcher:
             changed += roots.intersection(_reloader.snapshot)  # after a failure
             if changed or len(own) != self._count:
                 self._count = len(own)
-                self._freshest = sorted(own, key=saved_at)[-4:]
+                self._freshest = sorted(own, key=saved_at)[-2:]
             self.pace.spent(begun)
             return changed
 
@@ -1403,7 +1405,7 @@ class Ending:
         _reloader.io_loop = None  # its thread has ended
         while not self.next:
             # Not longer: a signal that arrives right before a sleep does not end it.
-            time.sleep(0.1 if _restart is supervise else 0.5)
+            time.sleep(0.1 if _restart is supervise else 5)
         _restart(*self.next)
 
     def run_exit_functions(self) -> None:
@@ -1813,7 +1815,7 @@ class WatchThread:
                 self._look()
             except Exception as error:  # whatever it is, watching goes on
                 self._complain(error)
-            time.sleep(_reloader.check_time / 5)
+            time.sleep(_reloader.check_time / 4)
 
     def _look(self) -> None:
         """Look once at what is due; restart for what has changed."""
@@ -2056,7 +2058,7 @@ class Reloader:
         if self.launch.can_repeat():
             self.watch_thread.begin()
             while True:
-                time.sleep(0.5)
+                time.sleep(5)
 
     def watch(self, path: str) -> None:
         self.watch_list.claim(path)
