@@ -86,11 +86,12 @@ def start(
     """Begin watching in a daemon thread, and return at once.
 
     `check_time` is in milliseconds: a change to a file of your own is seen within it,
-    usually within a quarter of it; an installed package that comes, goes or is replaced
-    soon after; an edit of a file in one within 32 times it.  `grace` is in seconds: so
-    long may the hooks take, and then the program's clean-up.  `io_loop` is where hooks run: an asyncio loop, a Tornado IOLoop, a
-    Twisted reactor, a trio token, or a function that schedules a function.  None
-    means the running asyncio loop, if there is one, else a thread of the watcher's.
+    usually within a quarter of it; a package that is installed or replaced, once that
+    has paused; an edit of an installed file within 32 times it.  `grace` is in seconds:
+    so long may the hooks take, and then the program's clean-up.  `io_loop` is where
+    hooks run: an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token, or a
+    function that schedules a function.  None means the running asyncio loop, if there
+    is one, else a thread of the watcher's.
 
     May be called again, which changes nothing, and from any thread.  Raises
     TypeError or ValueError for arguments of the wrong kind.
@@ -548,8 +549,8 @@ def absolute(path: str) -> str:
     """Return a path as absolute, and the same object if it was: there are thousands."""
     try:
         full = os.path.abspath(path)
-    except OSError:  # the working directory has been removed
-        return path
+    except OSError:  # it is relative, and the working directory has been removed
+        return ""
     return path if full == path else full
 
 
@@ -662,7 +663,7 @@ class WatchList:
         with _reloader.lock:
             if path and path not in self._listed and not self._ignores(path):
                 self._listed.add(path)
-                (self.installed if self.has_installed(path) else self.own).append(path)
+                self._sort(path)
                 meet(path, since)
 
     def watch(self, path: str, suffix: str = "", since: "int | None" = None) -> None:
@@ -677,8 +678,14 @@ class WatchList:
 
     def claim(self, path: str) -> None:
         """Count what is installed as the user's own, since the user has named it."""
+        while set(path) & set("*?[") and not os.path.exists(path):
+            path = os.path.dirname(path)
         if self.has_installed(os.path.join(path, "")):
-            self._named += (path,)
+            with _reloader.lock:
+                self._named += (os.path.join(path, ""),)
+                files, self.own, self.installed = self.own + self.installed, [], []
+                for file in files:
+                    self._sort(file)
 
     def walk_again(self) -> None:
         """List what was created in watched directories: it has changed thereby."""
@@ -699,11 +706,11 @@ class WatchList:
 
     def has_installed(self, path: str) -> bool:
         """Tell installed files from the user's own, by the real path of their directory."""
-        folder = os.path.dirname(path)
+        folder = os.path.dirname(path) or os.sep
         if folder not in self._is_installed:
             real = os.path.join(os.path.realpath(folder), "")
             self._is_installed[folder] = real.startswith(self.roots())
-        is_claimed = path in self._edited or path.startswith(self._named)
+        is_claimed = path in self._edited or (path + os.sep).startswith(self._named)
         return self._is_installed[folder] and not is_claimed
 
     def roots(self) -> "tuple[str, ...]":
@@ -717,6 +724,9 @@ class WatchList:
         folders.update(filter(os.path.isdir, map(absolute, map(str, sys.path))))
         installed = {p for p in folders if self.has_installed(os.path.join(p, ""))}
         return outermost(folders - installed - {os.sep})
+
+    def _sort(self, path: str) -> None:
+        (self.installed if self.has_installed(path) else self.own).append(path)
 
     def _walk(self, path: str, suffix: str, since: "int | None") -> None:
         import glob
@@ -814,25 +824,42 @@ def settle(changed: "set[str]") -> None:
 
 
 class Installations:
-    """Sees when something is installed: an entry of a root directory comes or goes."""
+    """Sees when packages are installed: entries of their directory come or go."""
 
     def __init__(self) -> None:
-        self.ongoing: set[str] = set()  # the roots where
-        self._mtimes: dict[str, int] = {}  # of all roots, in ns
+        self.folders: dict[str, int] = {}  # to look at; when an entry last did, in ns
+        self.ongoing: set[str] = set()  # those where one has
+        self._pause = 0  # since then, in rounds
+
+    def watch(self, folders: "Iterable[str]") -> None:
+        for folder in folders:
+            self.folders.setdefault(folder, mtime_of(folder))
 
     def over(self) -> "set[str]":
-        """Return the roots where something was installed, if all has paused since then."""
-        has_paused = True
-        for root in _reloader.watch_list.roots():
-            status = status_of(root)
-            mtime = status.st_mtime_ns if status else 0
-            if mtime != self._mtimes.setdefault(root, mtime):
-                self._mtimes[root] = mtime
-                self.ongoing.add(root)
-                has_paused = False
-        over = self.ongoing.copy() if has_paused else set()
-        self.ongoing -= over
+        """Return where something was installed, once all of it seems to be there."""
+        self._pause += 1
+        for folder, before in list(self.folders.items()):
+            self.folders[folder] = mtime_of(folder)
+            if self.folders[folder] != before:
+                self.ongoing.add(folder)
+                self._pause = 0
+        if self._pause < 2 or (self._pause < 20 and self.ongoing and has_gaps()):
+            return set()
+        over, self.ongoing = self.ongoing, set()
         return over
+
+
+def mtime_of(folder: str) -> int:
+    status = status_of(folder)
+    return status.st_mtime_ns if status else 0
+
+
+def has_gaps() -> bool:
+    """Whether installed files are missing that were there: they are being replaced."""
+    there = (
+        path for path in _reloader.watch_list.installed if _reloader.snapshot[path]
+    )
+    return not all(map(status_of, there))
 
 
 # --- The imports: which stamp a file had as it was loaded -----------------------------
@@ -858,7 +885,7 @@ class Imports:
         """
         import _frozen_importlib_external as loaders
 
-        snapshot = _reloader.snapshot
+        snapshot, has_installed = _reloader.snapshot, _reloader.watch_list.has_installed
         doubtful = time.time_ns() - 2 * 10**9
 
         def path_stats(loader: object, path: str) -> "dict[str, float]":
@@ -866,7 +893,7 @@ class Imports:
             stamp = snapshot[full] = stamp_of(status)
             self.loaded.append(full)
             _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
-            if time_of(status) > doubtful:
+            if time_of(status) > doubtful and not has_installed(full):
                 try:
                     os.remove(loaders.cache_from_source(path))
                 except (OSError, NotImplementedError):
@@ -935,14 +962,13 @@ class Watcher:
         self._freshest: list[str] = []
         self._count = 0  # of own files, in the last round
         self._rounds = 0
-        self.pace = Pace(0.5)  # of rounds, the first one not amid the first imports
+        self.pace = Pace(0.5)  # of rounds, the first one once imports have paused
         self._began = self._listed_at = time.time_ns()  # the last time modules were
         self._spawns = False  # workers that do not tell what they import
-        self._installations = Installations()
+        self.installations = Installations()
 
     def list_early(self) -> None:
         """List the modules imported before ours, some of them changed since then."""
-        self._installations.over()
         began = _reloader.launch.began()
         with _reloader.lock:
             for path in _reloader.imports.early:
@@ -953,10 +979,12 @@ class Watcher:
     def watch_failure(self, error: "BaseException | None") -> None:
         """Watch what may mend a failure; what was saved since the start may have."""
         with _reloader.lock:
-            for path in failure_files(error):
-                _reloader.watch_list.add(absolute(path), self._began)
+            for path in map(absolute, failure_files(error)):
+                _reloader.watch_list.add(path, self._began)
+                if _reloader.watch_list.has_installed(path):
+                    self.installations.watch([os.path.join(os.path.dirname(path), "")])
             self.watch_sources(self._began)
-            for path in _reloader.watch_list.roots():  # the missing package
+            for path in self.installations.folders:  # for what is missing there
                 _reloader.watch_list.add(path)
 
     def watch_sources(self, since: "int | None" = None) -> None:
@@ -994,11 +1022,11 @@ class Watcher:
             begun = time.thread_time()
             own, installed = _reloader.watch_list.own, _reloader.watch_list.installed
             self._rounds += 1
-            due, roots = installed[self._rounds % 32 :: 32], self._installations.over()
-            if roots or self._installations.ongoing:
-                due = installed if roots else []
+            due, over = installed[self._rounds % 32 :: 32], self.installations.over()
+            if over or self.installations.ongoing:
+                due = installed if over else []
             changed = look(own + due)
-            changed += roots.intersection(_reloader.snapshot)  # after a failure
+            changed += over.intersection(_reloader.snapshot)  # after a failure
             if changed or len(own) != self._count:
                 self._count = len(own)
                 self._freshest = sorted(own, key=saved_at)[-2:]
@@ -1060,7 +1088,10 @@ def checksum_of(path: str) -> int:
     """Return what tells whether a file has the same content, a directory the same names."""
     import zlib
 
-    names = sorted(os.listdir(path)) if os.path.isdir(path) else ()
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:  # it is none
+        names = []
     return zlib.crc32(read(path) or os.fsencode("\n".join(names)))
 
 
@@ -1405,6 +1436,7 @@ class Ending:
         _reloader.io_loop = None  # its thread has ended
         while not self.next:
             # Not longer: a signal that arrives right before a sleep does not end it.
+            # A supervised run is begun here, else by the watcher.
             time.sleep(0.1 if _restart is supervise else 5)
         _restart(*self.next)
 
@@ -1438,7 +1470,7 @@ def position() -> str:
     """Return where the main thread is, in the program's own code if it is there."""
     frames = [f for f in main_frames() if f.f_globals is not globals()]
     has_installed = _reloader.watch_list.has_installed
-    own = [f for f in frames if not has_installed(f.f_code.co_filename)]
+    own = [f for f in frames if not has_installed(absolute(f.f_code.co_filename))]
     for frame in own or frames:
         file = _reloader.launch.name_of(frame.f_code.co_filename)
         return f"{file}:{frame.f_lineno}"
@@ -1787,6 +1819,7 @@ class WatchThread:
         if not workers.is_worker:
             _reloader.reserve.hold()
             _reloader.ending.prepare()
+            _reloader.watcher.installations.watch(_reloader.watch_list.roots())
         self.run()
 
     def run(self) -> None:
@@ -1916,6 +1949,13 @@ def reason_in(changed: "set[str]") -> str:
     return "" if is_mute or not are_fit(_reloader.pending) else reason
 
 
+def edited() -> "list[str]":
+    """Return what was edited by hand, of all that has changed: no installer's work."""
+    files = {path for path in _reloader.pending if not path.endswith(os.sep)}
+    installed = set(filter(_reloader.watch_list.has_installed, files))
+    return list(files - (installed if len(installed) > 4 else set()))
+
+
 # --- The restart: arrow-up, Enter -----------------------------------------------------
 
 
@@ -1996,7 +2036,7 @@ class Restarter:
             "pid": os.getpid(),
             "restarts": restarts,
             "streaks": _reloader.guard.streaks,
-            "edited": list(_reloader.pending)[:4],
+            "edited": edited()[:4],
             "options": self.options,
             "sockets": _reloader.sockets.descriptors(),
             "ignored": launch.ignored,
@@ -2089,7 +2129,7 @@ class Reloader:
             if not end_program():
                 return False
             saved = (path for path in self.watch_list.own if saved_at(path) > doubtful)
-            drop_bytecode(self.pending.union(saved))
+            drop_bytecode({*edited(), *saved})
             self.restarter.restart()
         return True
 
@@ -2098,12 +2138,8 @@ class Reloader:
 
 
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
-    """Run the program in a child, again and again; end as it ends.
-
-    If it has not said that it ends, it has crashed: that is waited out here.
-    """
+    """Run the program in a child, again and again, after a crash, too; end as it ends."""
     import json
-    import signal
 
     running: list[Any] = []  # the child, while there is one
     interrupted = -1e9  # when Ctrl-C was pressed last
@@ -2112,15 +2148,16 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         nonlocal interrupted
         if not running:
             end_as(-number)
-        elif number != signal.SIGINT:
+        elif number != _signal.SIGINT:
             running[0].send_signal(number)
         else:  # the terminal sends it to the child, too
             interrupted = time.monotonic()
 
-    ends = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+    names = {"SIGINT", "SIGTERM", "SIGHUP"}.intersection(dir(_signal))
+    ends = {getattr(_signal, name) for name in names}
     if threading.current_thread() is threading.main_thread():  # that may be stuck
         for number in ends.difference(_reloader.launch.ignored):
-            signal.signal(number, on_signal)
+            _signal.signal(number, on_signal)
     state = json.loads(environment[_STATE])
     while True:
         watch_target()
@@ -2132,8 +2169,8 @@ def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
         elif note is not None or -status in ends:
             end_as(status)
         elif began < interrupted < began + 1:  # too early to note it
-            end_as(-signal.SIGINT)
-        else:
+            end_as(-_signal.SIGINT)
+        else:  # it has not said that it ends
             restore_terminal()
             wait_out_crash(status)
             state["restarts"] += 1
@@ -2164,12 +2201,12 @@ def watch_target() -> None:
     """See what the sources look like that a supervised program is to run."""
     first = _reloader.restarter.target[0]
     name = "" if first in ("-m", "-c") else first
-    folder = _reloader.launch.directory  # the present one may have been removed
-    path = os.path.normpath(os.path.join(folder, name))
+    path = os.path.normpath(os.path.join(_reloader.launch.directory, name))
     watch_list = _reloader.watch_list
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), ".py")
     _reloader.watcher.watch_sources()
+    _reloader.watcher.installations.watch(watch_list.roots())
     look(watch_list.own)
 
 
@@ -2180,13 +2217,14 @@ def wait_out_crash(status: int) -> None:
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
     _reloader.ending.stage = FINISHED
+    _reloader.watcher.watch_failure(None)
     reason = ""
     while not reason:
         time.sleep(_reloader.check_time)
         changed = set(_reloader.watcher.look_around())
         reason = reason_in(changed) if changed else ""
     say(f"{reason}, restarting")
-    drop_bytecode(_reloader.pending)
+    drop_bytecode(edited())
     _reloader.pending.clear()
 
 

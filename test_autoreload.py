@@ -1393,6 +1393,15 @@ class RecoveryTest(ProgramTest):
                     {"app": "exec(compile(open('conf').read(), 'conf', 'exec'))"},
                     {"conf": "1"},
                 ),
+                (
+                    "in a directory that has been removed",
+                    {
+                        "app": "import os, tempfile\n"
+                        "with tempfile.TemporaryDirectory() as d:\n"
+                        "    os.chdir(d); open('missing.txt')"
+                    },
+                    {"app.py": "print('repaired', flush=True)"},
+                ),
                 ("null bytes", {"app": "import a", "a": "\0"}, {"a.py": "1"}),
                 (
                     "a bad encoding",
@@ -1511,12 +1520,13 @@ class InstalledTest(ProgramTest):
     """Installed packages, which change seldom, and then all at once."""
 
     SITE = "env/lib/site-packages"
+    EDITED = "import sys; edited = sys._autoreload['_reloader'].watch_list._edited"
 
-    def start(self, words, app, installed="other"):
+    def start(self, words, app, installed="other", module="VALUE = 1"):
         """Run a program that has a directory of installed packages, one of them there."""
         program = self.program(app=app)
         program.write("env/pyvenv.cfg")
-        self.install(program, installed, *["VALUE = 1"] * 70)
+        self.install(program, installed, *[module] * 70)
         path = clean_environment(PYTHONPATH=program.path(self.SITE))
         return program.run(*words, env=path)
 
@@ -1531,35 +1541,58 @@ class InstalledTest(ProgramTest):
 
     def test_a_package_that_is_replaced_is_one_change(self):
         names = ", ".join(f"m{i}" for i in range(70))
-        text = app(f"from pkg import {names}", "m69.VALUE")
+        text = app(f"from pkg import {names}; {self.EDITED}", "m69.VALUE, edited")
         # A round in between is rare then: it would see some of the files.
         program = self.start(wrapped("--check-time", "1000"), text, "pkg")
         program.expect("up 1")
         self.install(program, "pkg", *["VALUE = 2"] * 70)
-        program.expect(r"pkg/m0.py changed \(\+69 more\), restarting$", "up 2")
+        program.expect(r"pkg/m0.py changed \(\+69 more\), restarting$")
+        program.expect(r"up 2 set\(\)$")
 
-    def test_an_installation_is_seen_once_it_has_paused(self):
-        program = self.program(
-            app=f"""
-                import os, {NAME}
-                {NAME}._reloader.watch_list._roots = (os.getcwd(),)
-                installations = {NAME}.Installations()
-                for mtime in 1, 2, 3, 3, 3:
-                    os.utime(".", (mtime, mtime))
-                    print(len(installations.over()))
-            """
-        )
-        program.run("app.py").rest()
-        self.assertEqual("".join(program.output.split()), "00010")
+    def test_an_installation_is_over_when_it_has_paused_and_all_is_there(self):
+        def story(installed, when):
+            program = self.program(
+                app=f"""
+                    import os, {NAME}
+                    reloader = {NAME}._reloader
+                    reloader.watch_list.installed[:] = {installed!r}
+                    reloader.snapshot.update(dict.fromkeys({installed!r}, 1))
+                    installations = {NAME}.Installations()
+                    installations.watch(["."])
+                    for mtime in 1, 2, *[3] * 21:
+                        os.utime(".", (mtime, mtime))
+                        print(len(installations.over()), end="")
+                """
+            )
+            program.run("app.py").rest()
+            self.assertEqual(program.output.index("1"), when, program.output)
+
+        self.each(story, ((["app.py"], 4), (["missing.py"], 22)))
 
     def test_a_failure_is_mended_by_the_missing_package(self):
         def story(words, start):
-            program = self.start(words, code(start, app("import pkg.m0")))
+            text = app(f"import pkg.m0; {self.EDITED}", "edited")
+            program = self.start(words, code(start, text))
             program.expect("waiting for a change$")
             self.install(program, "pkg", "")
-            program.expect("env/lib/site-packages changed, restarting$", "up")
+            program.expect("env/lib/site-packages changed, restarting$")
+            program.expect(r"up set\(\)$")
 
-        self.each(story, ((WRAPPED, ""), (PLAIN, START)))
+        supervised = wrapped("--supervise")
+        self.each(story, ((WRAPPED, ""), (PLAIN, START), (supervised, "")))
+
+    def test_a_crash_is_mended_by_an_installation(self):
+        text = "import os\ntry: import pkg.m0\nexcept ImportError: os.abort()\n"
+        program = self.start(wrapped("--supervise"), app(text))
+        program.expect("app.py died")
+        self.install(program, "pkg", "")
+        program.expect("env/lib/site-packages changed, restarting$", "up")
+
+    def test_a_failure_is_mended_by_what_an_installed_package_lacks(self):
+        program = self.start(WRAPPED, app("import half.m0"), "half", "import half.rest")
+        program.expect("No module named 'half.rest'", "waiting for a change$")
+        program.write(f"{self.SITE}/half/rest.py")
+        program.expect("env/lib/site-packages/half changed, restarting$", "up")
 
     def test_an_edit_of_an_installed_file_is_seen_later(self):
         words = wrapped("--check-time", "20")
@@ -1569,11 +1602,35 @@ class InstalledTest(ProgramTest):
         program.expect("other/m1.py changed, restarting$", "up 2")
 
     def test_what_is_watched_by_name_counts_as_own(self):
-        words = wrapped("--check-time", "10000", "--watch", f"{self.SITE}/other")
-        program = self.start(words, app("from other import m69", "m69.VALUE"))
-        program.expect("up 1")
-        program.write(f"{self.SITE}/other/m69.py", "VALUE = 2")
-        program.expect("other/m69.py changed, restarting$", "up 2")
+        def story(name, before, after):
+            call = f"{NAME}.watch({f'{self.SITE}/{name}'!r})"
+            lines = (
+                f"import {NAME}",
+                before and call,
+                "from other import m69",
+                after and call,
+            )
+            words = wrapped("--check-time", "10000")
+            program = self.start(words, app("\n".join(map(str, lines)), "m69.VALUE"))
+            program.expect("up 1")
+            program.write(f"{self.SITE}/other/m69.py", "VALUE = 2")
+            program.expect("other/m69.py changed, restarting$", "up 2")
+
+        names = "other", "other/m69.py", "other/*.py"
+        orders = (True, False), (False, True)
+        self.each(story, ((name, *order) for name in names for order in orders))
+
+    def test_the_bytecode_of_what_was_just_installed_stays(self):
+        text = f"""
+            import os, py_compile
+            bytecode = py_compile.compile("{self.SITE}/other/m0.py")
+            before = os.stat(bytecode)
+            import other.m0
+        """
+        program = self.start(
+            PLAIN, app(code(START, text), "os.stat(bytecode) == before")
+        )
+        program.expect("up True")
 
     def test_a_program_that_fails_and_installs_is_ignored_at_last(self):
         program = self.start(
