@@ -139,7 +139,7 @@ def add_reload_hook(fn: "Hook") -> "Hook":
 
 
 def restart() -> None:
-    """Restart now, as though a watched file had changed; before `start`, once it runs."""
+    """Restart now, as if a watched file had changed; before `start`, once it is on."""
     _reloader.workers.tell("restart")
     _reloader.watch_thread.requested = True
 
@@ -211,7 +211,7 @@ def say(text: str) -> None:
 
 
 def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
-    """Wait for something until a moment of the monotonic clock; return whether it is so."""
+    """Wait until it is so, or a moment of the monotonic clock; return whether it is."""
     while not is_so():
         if time.monotonic() > deadline:
             return False
@@ -228,6 +228,10 @@ def mask_signals(how: str, signals: "Iterable[int]") -> "list[int]":
     if not hasattr(_signal, "pthread_sigmask"):  # Windows
         return []
     return list(_signal.pthread_sigmask(getattr(_signal, how), signals))
+
+
+def is_glob(path: str) -> bool:
+    return bool(set(path) & set("*?[")) and not os.path.exists(path)
 
 
 def read(path: str) -> bytes:
@@ -327,7 +331,7 @@ def ignores_interrupt(pid: int) -> bool:
 
 
 def in_our_group(pid: int) -> bool:
-    """Whether a process belongs to the job: one that left it, or has ended, does not."""
+    """Whether a process belongs to the job: one that left it or has ended does not."""
     try:
         return os.getpgid(pid) == os.getpgrp()
     except OSError:
@@ -368,7 +372,7 @@ def is_still(fd: int, status: "os.stat_result | None") -> bool:
 
 
 class Reserve:
-    """A descriptor held back, so that a program that has used up all can be restarted."""
+    """A descriptor held back, so that a program that has used up all can restart."""
 
     def __init__(self) -> None:
         self._held: dict[int, os.stat_result] = {}
@@ -476,14 +480,14 @@ class Launch:
         return pwd if pwd and is_module and has_left else here
 
     def forget_descriptors(self) -> None:
-        """Close our copies in a worker: a daemon's would hold the terminal or a pipe."""
+        """Close our copies in a worker: a daemon's would hold a terminal or a pipe."""
         for fd, saved in self.kept.items():
             if is_still(saved, self.descriptors[fd]):
                 os.close(saved)
         self.kept = {}
 
     def began(self) -> int:
-        """Return when the process began, in ns since the epoch, as far as one can tell."""
+        """Return when the process began, in ns since the epoch, if one can tell."""
         if self.state or not self.process:
             return time.time_ns()
         ticks = (int(self.process[19]) + 1) / os.sysconf("SC_CLK_TCK")
@@ -511,7 +515,7 @@ class Launch:
         return ""
 
     def can_repeat(self, *, silent: bool = False) -> bool:
-        """Whether there is a command to repeat; tell, once, who would wonder why not."""
+        """Whether there is a command to repeat; tell once who would wonder why not."""
         obstacle = self.obstacle()
         if obstacle and not (silent or self.is_off or self._warned):
             import warnings
@@ -644,7 +648,7 @@ class Pace:
 
 
 class WatchList:
-    """The files that matter, each listed once: the user's own ones, and installed ones."""
+    """The files that matter, each listed once: the user's own, and installed ones."""
 
     def __init__(self, edited: "Iterable[str]") -> None:
         self.own: list[str] = []
@@ -659,7 +663,7 @@ class WatchList:
         self._roots: tuple[str, ...] = ()
 
     def add(self, path: str, since: "int | None" = None) -> None:
-        """List a file; one saved after the moment `since`, in ns, has changed thereby."""
+        """List a file; one saved after a moment, `since`, in ns, has changed."""
         with _reloader.lock:
             if path and path not in self._listed and not self._ignores(path):
                 self._listed.add(path)
@@ -668,8 +672,7 @@ class WatchList:
 
     def watch(self, path: str, suffix: str = "", since: "int | None" = None) -> None:
         """List a path, a directory's files with a suffix, or the matches of a glob."""
-        is_glob = set(path) & set("*?[") and not os.path.exists(path)
-        if is_glob or os.path.isdir(path):
+        if is_glob(path) or os.path.isdir(path):
             with _reloader.lock:
                 self._watched[path, suffix] = None
                 self._walk(path, suffix, since)
@@ -678,7 +681,7 @@ class WatchList:
 
     def claim(self, path: str) -> None:
         """Count what is installed as the user's own, since the user has named it."""
-        while set(path) & set("*?[") and not os.path.exists(path):
+        while is_glob(path):
             path = os.path.dirname(path)
         if self.has_installed(os.path.join(path, "")):
             with _reloader.lock:
@@ -705,7 +708,7 @@ class WatchList:
                 listed[:] = [path for path in listed if not self._ignores(path)]
 
     def has_installed(self, path: str) -> bool:
-        """Tell installed files from the user's own, by the real path of their directory."""
+        """Tell installed files from the user's own, by their directory's real path."""
         folder = os.path.dirname(path) or os.sep
         if folder not in self._is_installed:
             real = os.path.join(os.path.realpath(folder), "")
@@ -714,7 +717,7 @@ class WatchList:
         return self._is_installed[folder] and not is_claimed
 
     def roots(self) -> "tuple[str, ...]":
-        """Return the directories of installed packages, as they were at the first call."""
+        """Return the directories of installed packages, as at the first call."""
         self._roots = self._roots or installed_roots()
         return self._roots
 
@@ -1085,7 +1088,7 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
 
 
 def checksum_of(path: str) -> int:
-    """Return what tells whether a file has the same content, a directory the same names."""
+    """Return what tells whether a file has the same content, or a directory names."""
     import zlib
 
     try:
@@ -1217,7 +1220,7 @@ def background(fn: "Callable[[], None]") -> None:
 
 
 def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> object:
-    """Run a coroutine, on the thread of the loop; return what must be kept meanwhile."""
+    """Run a coroutine, on the thread of the loop; return what to keep meanwhile."""
     if hasattr(io_loop, "callFromThread"):  # Twisted
         return sys.modules["twisted.internet.defer"].ensureDeferred(work)
     if hasattr(io_loop, "run_sync_soon"):  # trio
@@ -1273,7 +1276,7 @@ def call_hook(
 
 
 class Interrupts:
-    """Counts the Ctrl-Cs and terminations that arrive, whatever the program does on them.
+    """Counts the Ctrl-Cs and terminations that arrive, whatever the program does then.
 
     A server that stops gracefully ends like a program that is done; what tells the two
     apart is the signal.  So handlers are installed with a counter around them, one that
@@ -1333,7 +1336,7 @@ class Interrupts:
         return self._before.get(number, 0) + (counter().misses if counter else 0)
 
     def _send(self, send: "Callable[..., None]", *args: int) -> None:
-        """Send a signal for the program: if it passes our Ctrl-C on, that is ours, too."""
+        """Send a signal for the program: our Ctrl-C that it passes on is ours, too."""
         to_itself = args in ((_signal.SIGINT,), (os.getpid(), _signal.SIGINT))
         if to_itself and self.excused[_signal.SIGINT]:  # as uvicorn does
             self.excused[_signal.SIGINT] += 1
@@ -1371,7 +1374,7 @@ RUNNING, LEAVING, FINISHING, FINISHED = range(4)
 
 
 class Ending:
-    """The main thread's last act: all ways to end a program meet in one exit handler."""
+    """The main thread's last act: all ways to end a program meet in one handler."""
 
     def __init__(self) -> None:
         self.outcome = ""  # how the program ended, if that is to be waited out
@@ -1478,13 +1481,13 @@ def position() -> str:
 
 
 def between_requests() -> bool:
-    """Whether a server of `socketserver` waits: in a request Ctrl-C would cut it off."""
+    """Whether a server of `socketserver` waits: Ctrl-C would cut a request off."""
     in_request = is_in("_handle_request_noblock", "socketserver")
     return not in_request or is_in("accept", "socket")
 
 
 def requests_are_done() -> bool:
-    """Whether a server of `socketserver` has no thread any more that answers a request."""
+    """Whether no thread of a server of `socketserver` answers a request any more."""
     return not any("(process_request_thread)" in t.name for t in threading.enumerate())
 
 
@@ -1518,7 +1521,7 @@ class Workers:
         return is_still(fd, self._pipe.get(fd))
 
     def tell(self, *message: object) -> None:
-        """Report to the process started by hand, if that is another, also what is left."""
+        """Report to the process started by hand, if it is another, and what is left."""
         if self.is_worker and message:
             self._untold.append(json.dumps(message).encode() + b"\n")
         while self._untold and self._is_open(self._writer):
@@ -1553,7 +1556,7 @@ class Workers:
                 yield [kind, *values]
 
     def interrupt(self) -> None:
-        """Ask those to end that Ctrl-C would end: by SIGTERM, which shows no traceback."""
+        """Ask those to end that Ctrl-C would: by SIGTERM, which shows no traceback."""
         send(
             _signal.SIGTERM, [pid for pid in self._pids() if not ignores_interrupt(pid)]
         )
@@ -2089,7 +2092,7 @@ class Reloader:
             self.watch_thread.begin()
 
     def configure(self, check_time: "float | None", grace: "float | None") -> None:
-        """Set, in seconds, what nobody has set: the command line's word is the first."""
+        """Set, in seconds, what nobody has set: the command line's word comes first."""
         for name, value in ("check_time", check_time), ("grace", grace):
             if value is not None:
                 vars(self).setdefault(name, value)
@@ -2138,7 +2141,7 @@ class Reloader:
 
 
 def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
-    """Run the program in a child, again and again, after a crash, too; end as it ends."""
+    """Run the program in a child, again after a change or a crash; end as it does."""
     import json
 
     running: list[Any] = []  # the child, while there is one
@@ -2183,7 +2186,7 @@ def run_child(
     state: "dict[str, Any]",
     running: "list[Any]",
 ) -> "tuple[int, Any]":
-    """Run the program once; return its exit status, and the note it has left or None."""
+    """Run the program once; return its exit status, and the note it left or None."""
     import json
     from subprocess import Popen
     from tempfile import TemporaryDirectory
@@ -2365,7 +2368,8 @@ def make_parser() -> "argparse.ArgumentParser":
 
     parser = Parser(
         prog="autoreload.py",
-        usage="%(prog)s [options] (-m module | script | directory | zip | -c code) [args]",
+        usage="%(prog)s [options] "
+        "(-m module | script | directory | zip | -c code) [args]",
         description="Run a Python program, and restart it when its source changes.",
         epilog="Everything from the target on belongs to the program.",
         allow_abbrev=False,

@@ -1523,7 +1523,7 @@ class InstalledTest(ProgramTest):
     EDITED = "import sys; edited = sys._autoreload['_reloader'].watch_list._edited"
 
     def start(self, words, app, installed="other", module="VALUE = 1"):
-        """Run a program that has a directory of installed packages, one of them there."""
+        """Run a program that has a directory of installed packages, and one in it."""
         program = self.program(app=app)
         program.write("env/pyvenv.cfg")
         self.install(program, installed, *[module] * 70)
@@ -1531,7 +1531,7 @@ class InstalledTest(ProgramTest):
         return program.run(*words, env=path)
 
     def install(self, program, package, *texts):
-        """Install a package of these modules as installers do, in the stead of another."""
+        """Install a package of these modules as installers do, in another's stead."""
         described = program.path(self.SITE, f"{package}.dist-info")
         for folder in (described, program.path(self.SITE, package)):
             shutil.rmtree(folder, ignore_errors=True)
