@@ -860,7 +860,7 @@ def mtime_of(folder: str) -> int:
 def has_gaps() -> bool:
     """Whether installed files are missing that were there: they are being replaced."""
     there = (
-        path for path in _reloader.watch_list.installed if _reloader.snapshot[path]
+        path for path in _reloader.watch_list.installed if _reloader.snapshot.get(path)
     )
     return not all(map(status_of, there))
 
@@ -1079,7 +1079,10 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
         try:
             stem = cache_from_source(path, optimization="")[: -len(".pyc")]
             for cached in glob.iglob(glob.escape(stem) + "*.pyc"):
-                os.remove(cached)
+                # An installer, which has compiled what it wrote, may insist on that.
+                is_new = saved_at(cached) > saved_at(path)
+                if not (is_new and _reloader.watch_list.has_installed(path)):
+                    os.remove(cached)
         except (OSError, NotImplementedError):  # read-only; no cache
             pass
 
@@ -1119,7 +1122,9 @@ class LoopGuard:
 
         `seen` is when the change was seen, in seconds of the monotonic clock.
         """
-        is_soon = seen - self._began < 2 and len(changed) < 100
+        # An installation is seen late, once it has paused.
+        late = 3 * _reloader.check_time * any(p.endswith(os.sep) for p in changed)
+        is_soon = seen - self._began < 2 + late and len(changed) < 100
         was_mute = self._is_mute
         self._is_mute = (is_soon or was_mute) and all(map(self._is_its_own, changed))
         if not self._is_mute:
@@ -1816,13 +1821,13 @@ class WatchThread:
         with _reloader.lock:  # start() may be called from two threads at once
             if self.started:
                 return
+            _reloader.watcher.installations.watch(_reloader.watch_list.roots())
             self.started = True
         workers = _reloader.workers
         workers.tell("start", _reloader.check_time, _reloader.grace)
         if not workers.is_worker:
             _reloader.reserve.hold()
             _reloader.ending.prepare()
-            _reloader.watcher.installations.watch(_reloader.watch_list.roots())
         self.run()
 
     def run(self) -> None:
@@ -2132,7 +2137,7 @@ class Reloader:
             if not end_program():
                 return False
             saved = (path for path in self.watch_list.own if saved_at(path) > doubtful)
-            drop_bytecode({*edited(), *saved})
+            drop_bytecode(self.pending.union(saved))
             self.restarter.restart()
         return True
 
@@ -2209,7 +2214,6 @@ def watch_target() -> None:
     watch_list.add(path)
     watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), ".py")
     _reloader.watcher.watch_sources()
-    _reloader.watcher.installations.watch(watch_list.roots())
     look(watch_list.own)
 
 
@@ -2220,6 +2224,8 @@ def wait_out_crash(status: int) -> None:
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
     _reloader.ending.stage = FINISHED
+    _reloader.watcher.installations = Installations()  # those since the crash
+    _reloader.watcher.installations.watch(_reloader.watch_list.roots())
     _reloader.watcher.watch_failure(None)
     reason = ""
     while not reason:
@@ -2227,7 +2233,7 @@ def wait_out_crash(status: int) -> None:
         changed = set(_reloader.watcher.look_around())
         reason = reason_in(changed) if changed else ""
     say(f"{reason}, restarting")
-    drop_bytecode(edited())
+    drop_bytecode(_reloader.pending)
     _reloader.pending.clear()
 
 

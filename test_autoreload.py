@@ -1588,6 +1588,16 @@ class InstalledTest(ProgramTest):
         self.install(program, "pkg", "")
         program.expect("env/lib/site-packages changed, restarting$", "up")
 
+    def test_stale_bytecode_of_many_installed_files_is_dropped(self):
+        program = self.start(WRAPPED, app("import m0, m1, m2, m3, m4, m5", "m5.VALUE"))
+        program.expect("failed, waiting for a change$")
+        for value in 1, 2:
+            for i in range(6):
+                path = program.path(self.SITE, f"m{i}.py")
+                program.write(path, f"VALUE = {value}")
+                os.utime(path, (10**9, 10**9))
+            program.expect(f"up {value}$")
+
     def test_a_failure_is_mended_by_what_an_installed_package_lacks(self):
         program = self.start(WRAPPED, app("import half.m0"), "half", "import half.rest")
         program.expect("No module named 'half.rest'", "waiting for a change$")
