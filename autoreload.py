@@ -2221,12 +2221,12 @@ def wait_out_crash(status: int) -> None:
     """Watch in the stead of a supervised program that has crashed."""
     import signal
 
+    _reloader.watcher.installations = Installations()  # those from now on
+    _reloader.watcher.installations.watch(_reloader.watch_list.roots())
+    _reloader.watcher.watch_failure(None)
     fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
     _reloader.ending.stage = FINISHED
-    _reloader.watcher.installations = Installations()  # those since the crash
-    _reloader.watcher.installations.watch(_reloader.watch_list.roots())
-    _reloader.watcher.watch_failure(None)
     reason = ""
     while not reason:
         time.sleep(_reloader.check_time)
