@@ -1063,6 +1063,7 @@ class NothingMissedTest(ProgramTest):
         text = f"""
             VALUE = 1
             if VALUE == 1:
+                import time; time.sleep(0.02)  # as above
                 text = open(__file__).read().replace("VALUE = 1", "VALUE = 2", 1)
                 open(__file__, "w").write(text)
             import {NAME}; {NAME}.start()
