@@ -86,7 +86,7 @@ def start(
     """Begin watching in a daemon thread, and return at once.
 
     `check_time` is in milliseconds: a change to a file of your own is seen within it,
-    usually within a quarter of it; a package that is installed or replaced, once that
+    usually within a fifth of it; a package that is installed or replaced, once that
     has paused; an edit of an installed file within 32 times it.  `grace` is in seconds:
     so long may the hooks take, and then the program's clean-up.  `io_loop` is where
     hooks run: an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token, or a
@@ -1856,7 +1856,7 @@ class WatchThread:
                 self._look()
             except Exception as error:  # whatever it is, watching goes on
                 self._complain(error)
-            time.sleep(_reloader.check_time / 4)
+            time.sleep(_reloader.check_time / 5)
 
     def _look(self) -> None:
         """Look once at what is due; restart for what has changed."""
