@@ -1,0 +1,1959 @@
+# SPDX-License-Identifier: MIT-0
+#
+# One file, standard library only: copy it into your project.
+"""Restart a Python program when its source changes.
+
+A restart is what you would have done by hand: Ctrl-C, arrow-up, Enter.
+
+    python autoreload.py -m http.server 8000
+
+or, in a program:
+
+    import autoreload
+    autoreload.start()
+
+There are two processes, as there are when you do it by hand.  The *shell* is what was
+typed above.  It runs no code of yours, so all that it hands on to the program is still
+as it was at launch.  It starts the program, waits for its end, and starts it again;
+after a failure it waits for a change first.
+
+The *program* is your command, run by Python itself.  The shell gets this file into it by
+a `sitecustomize` module of its own, which Python imports before the first line of yours.
+There, a thread polls the modification times of all loaded modules.  After a change it
+presses Ctrl-C, as you would have done, and the program ends as it ends by hand.
+
+What the shell must know when the program is gone stands in the *report*, a file of lines
+in a private directory, to which the program and its forked workers append.
+
+A plain program that calls `start` has no shell yet.  At its first restart it becomes one.
+"""
+
+import _thread
+import marshal
+import os
+import stat
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # at run time, load() imports them when watching begins
+    import argparse
+    import atexit
+    import errno
+    import fnmatch
+    import gc
+    import importlib.util
+    import re
+    import resource
+    import runpy
+    import select
+    import signal
+    import socket
+    import subprocess
+    import termios
+    import traceback
+    import warnings
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, NoReturn, TypeVar
+
+    Hook = TypeVar("Hook", bound=Callable[[], object])
+    Path = str | os.PathLike[str]
+    Address = str | tuple[str, int]
+    Words = list[str]
+    Facts = dict[str, Any]
+    Stamp = tuple[int, ...] | None  # None: there is no such file
+
+__version__ = "2.0.0"
+__all__ = ["add_reload_hook", "ignore", "listen", "main"]
+__all__ += ["restart", "restarts", "start", "wait", "watch"]
+
+restarts = 0  # how many times the program has been restarted
+
+
+def start(
+    io_loop: "Any" = None, check_time: float = 500, *, grace: float = 2.0
+) -> None:
+    """Begin to watch in a daemon thread, and return at once.
+
+    A change to a file of the program's own is seen within `check_time` milliseconds.
+    Hooks, and then the end of the program, may take `grace` seconds each.  Hooks run on
+    the thread of `io_loop`: an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio
+    token, or a function that schedules a function.  None takes the asyncio loop that is
+    running here; if none is, hooks run on a thread of their own.
+
+    May be called from any thread; calling it again changes the settings.  Where there
+    is no command to repeat, as in a notebook, it warns once and does nothing.  On
+    Windows, in a program that has no shell, it does not return: it runs the same command
+    as the program, and exits with its status.  Raises TypeError or ValueError.
+    """
+    if isinstance(io_loop, (int, float)):  # tornado 5 and later: start(check_time)
+        check_time, io_loop = io_loop, None
+    check_number("check_time", check_time, 1)
+    check_number("grace", grace, 0)
+    scheduler(io_loop)
+    _program.begin(io_loop, check_time=check_time / 1000, grace=grace)
+
+
+def wait() -> None:
+    """Block until a watched file changes, then restart: for the end of a script."""
+    while _program.begin():
+        time.sleep(5)
+
+
+def watch(path: "Path") -> None:
+    """Also watch a file, a directory with all below it, or a glob pattern.
+
+    What does not exist yet is watched for its creation.  Raises TypeError, ValueError.
+    """
+    path = os.path.abspath(check_path(path))
+    is_there = bool(split_glob(path)[1]) or os.path.exists(path)
+    if not (is_there or _program.launch.is_off or restarts):
+        name = name_of(path, _program.launch.directory)
+        say(f"{name} does not exist yet, waiting for it")
+    _program.report.tell("watch", (path, stamp_of(path), file_time()))
+
+
+def ignore(pattern: "Path") -> None:
+    """Never restart for paths that match a glob, or lie below one that does.
+
+    A pattern with `/` or `..` in it is relative to the working directory; any other is
+    compared with each name in a path.  Raises TypeError, ValueError.
+    """
+    pattern = check_path(pattern)
+    is_name = not {"/", os.sep} & set(pattern) and pattern != ".."
+    _program.report.tell("ignore", pattern if is_name else os.path.abspath(pattern))
+
+
+def add_reload_hook(fn: "Hook") -> "Hook":
+    """Call `fn()` before each restart, in order of registration; return `fn`.
+
+    What it returns is awaited if it can be.  Raises TypeError.
+    """
+    if not callable(fn):
+        raise TypeError(f"a reload hook must be callable, not {fn!r}")
+    _program.hooks.append(fn)
+    return fn
+
+
+def restart() -> None:
+    """Restart now, as though a watched file had changed; before `start`, once it is on."""
+    _program.report.tell("request")
+
+
+def listen(address: "Path | tuple[str, int]") -> "socket.socket":
+    """Return a listening socket that stays open across restarts.
+
+    `address` is (host, port), where an empty host means IPv4 and IPv6, or the path of a
+    Unix socket.  The same address gives the same socket.  On Windows it is an ordinary
+    one.  Raises TypeError, ValueError, OSError.
+    """
+    if not isinstance(address, tuple):
+        address = check_path(address)
+    elif list(map(type, address)) != [str, int]:
+        raise TypeError(f"an address must be (host, port) or a path, not {address!r}")
+    load("errno", "socket")
+    is_ordinary = _program.launch.is_off or not IS_POSIX
+    return open_socket(address) if is_ordinary else _program.sockets.listen(address)
+
+
+def main(argv: "Words | None" = None) -> "NoReturn":
+    """Run the command line, as `python autoreload.py --help` describes it."""
+    options, target = parse(sys.argv[1:] if argv is None else argv)
+    load(*SHELL_MODULES)
+    if _program.launch.is_off:
+        words = [sys.executable, *_program.launch.flags, *target]
+        if IS_POSIX:
+            os.execv(sys.executable, words)
+        os._exit(subprocess.call(words))
+    Shell(target, options, _program.state).run()
+
+
+def check_number(name: str, value: object, least: float) -> None:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not least <= value < 1e9:
+        raise ValueError(f"{name} must be at least {least} and below 1e9, not {value}")
+
+
+def check_path(path: "Path") -> str:
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"a path must be str or os.PathLike, not {path!r}")
+    if not text or "\0" in text:
+        raise ValueError(f"a path must not be empty nor contain NUL: {text!r}")
+    return text
+
+
+# --- The shell: it runs the program, again and again ----------------------------------
+
+
+class Shell:
+    """The process that was launched: it starts the program, waits, and decides."""
+
+    def __init__(self, target: "Words", options: "Facts", state: "Facts") -> None:
+        self.target, self.options = target, options
+        self.name = target[1] if target[0] == "-m" else target[0]
+        self.directory = os.getcwd()
+        self.restarts = 0
+        self.streak: "dict[str, int]" = {}  # see Guard
+        self.is_deaf = False  # whether the user knows that we do not get in
+        self.child = Child(state)
+        self.sockets = SharedSockets(state.get("sockets", {}))
+        self.hear(state.get("folder", ""), state.get("began", 0))
+
+    def run(self) -> "NoReturn":
+        """Run the program again and again, until it or its user ends that."""
+        if not self.report.folder:  # else there was a first run: a plain program
+            self.start_program()
+        while True:
+            self.wait_for_end()
+            self.take_what_is_left()
+            self.end_if_asked()
+            if not self.is_restart:
+                self.end_if_done()
+                self.wait_for_change()
+            self.prepare_restart()
+            self.start_program()
+
+    def start_program(self) -> None:
+        """Start the program, as soon as all that it needs is there."""
+
+        def start() -> None:
+            self.report.remove()
+            os.chdir(self.directory)  # it may be a new one of the same name
+            is_script = self.restarts > 0 and self.target[0] not in ("-m", "-c")
+            for path in sys.executable, FILE, *self.target[:is_script]:
+                os.stat(path)
+            self.hear(make_folder(), file_time())
+            if self.options.get("clear") and os.isatty(1):
+                os.write(1, b"\033[H\033[2J\033[3J")
+            self.child.start(*way_in(self))
+
+        persist(start, self.directory, lambda: self.wait_a_moment(0.2))
+
+    def hear(self, folder: str, began: int) -> None:
+        """From now on, hear what a run of the program reports."""
+        self.report = Report(folder)
+        self.watcher = Watcher(self.directory, Guard(self.streak), began)
+
+    def wait_for_end(self) -> None:
+        """Wait for the program's end; pass signals on, and look after it meanwhile."""
+        while self.child.pid:
+            number = self.child.wait(2)  # seconds between two looks of the shell's own
+            if self.child.pid and number:
+                self.report.tell("signal", time.monotonic())
+                self.child.pass_on(number)
+            elif self.child.pid:
+                self.look()
+
+    def look(self) -> None:
+        """See whether the program still watches; if not, end it for a change."""
+        self.watcher.hear(self.report)
+        if "began" not in self.report.told and not self.is_deaf:
+            self.is_deaf = True
+            say(f"{self.name} does not let autoreload in, a change is seen at its end")
+        is_silent = not self.child.is_stopped and self.report.is_silent()
+        if "restart" in self.report.told:  # it is ending, within its grace
+            return
+        if is_silent and (reason := self.watcher.reason("the program hangs")):
+            self.report.tell("restart", {"moment": time.monotonic()})
+            say(f"{reason} and the program hangs, restarting")
+            self.child.end(self.watcher.settings["grace"])
+
+    def take_what_is_left(self) -> None:
+        """Take what the program has left behind at its end."""
+        self.watcher.hear(self.report)
+        self.is_restart = "restart" in self.report.told or self.child.status == RESTART
+        self.child.terminal.restore(self.is_restart)
+        self.sockets.keep(self.report.told.get("listen", []), self.is_restart)
+        for fd in range(3):  # an event loop of the program may have changed that
+            attempt(lambda: os.set_blocking(fd, True))
+        if self.child.status:
+            end_processes(self.child.leftovers, 0.5)
+
+    def end_if_asked(self) -> None:
+        """End if a signal of the user's has ended the program.
+
+        It was survived if it came long ago, or well before a restart was asked for.
+        """
+        told = self.report.last("restart", {"moment": time.monotonic() - 60})
+        moment, number = self.child.asked
+        if moment > told["moment"] - self.watcher.settings["grace"] * self.is_restart:
+            self.end(-number if self.is_restart else self.child.status)
+
+    def end_if_done(self) -> None:
+        """End if no change could lead to another run, or nobody would see it."""
+        told = self.report.told
+        has_begun = self.watcher.loaded and "missing" not in told or "failure" in told
+        if self.child.status in (1, 2) and not has_begun and not self.restarts:
+            self.end(2)  # there is no such target, as Python has said
+        is_done = self.child.status == 0 and "until_success" in self.options
+        if is_done or -self.child.status in numbers_of(ENDING) or is_broken(1):
+            self.end(self.child.status)
+
+    def wait_for_change(self) -> None:
+        """Say how the program has ended, and wait until something has changed."""
+        failures = self.report.told.get("failure", [])
+        outcome = "failed" if failures else self.child.outcome()
+        self.watcher.watch_sources(failures, self.child.status != 0)
+        say(f"{self.name} {outcome}, waiting for a change")
+        while not (reason := self.watcher.reason("waiting for a change")):
+            self.wait_a_moment(self.watcher.settings["check_time"] / 5)
+        say(f"{reason}, restarting")
+
+    def wait_a_moment(self, seconds: float) -> None:
+        """Wait while there is no program; end if that is the user's will."""
+        if (number := self.child.wait(seconds)) in numbers_of(ENDING):
+            self.end(-number)
+        if is_broken(1):
+            self.end(self.child.status)
+
+    def prepare_restart(self) -> None:
+        """Leave nothing of the last run to the next one."""
+        if "left" not in self.report.told:
+            end_processes(self.child.leftovers, 0.5)
+        told = self.report.last("restart", {})
+        self.streak = told.get("streak", self.watcher.guard.next_streak)
+        drop_bytecode(self.watcher.stale().union(told.get("changed", [])))
+        self.restarts += 1
+
+    def end(self, status: int) -> "NoReturn":
+        """End as the program has ended: with its status, or by the same signal."""
+        self.report.remove()
+        if status < 0 and IS_POSIX and os.getpid() > 1:  # PID 1 gets none of its own
+            attempt(lambda: signal.signal(-status, signal.SIG_DFL))  # not for SIGKILL
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [-status])
+            os.kill(os.getpid(), -status)
+        code = status if status >= 0 else 128 - status
+        os._exit(code - 2**32 if code >= 2**31 else code)  # of a crash on Windows
+
+
+# --- The child: how the shell starts a program, waits for it, and ends it -------------
+
+
+class Posix:
+    """A child process, and the signals of the shell, which come at one place only."""
+
+    pid = group = 0  # of the program; pid is 0 when it is gone
+
+    def __init__(self, state: "Facts") -> None:
+        self.status: int = state.get("status", 0)  # -n: it has died of signal n
+        self.asked = NEVER  # when, monotonic, and by which signal the user said: end
+        self.terminal = Terminal()
+        self.neighbours = set(members(os.getpgrp()) if self.terminal.is_there else ())
+        self.hear_signals(state)
+
+    def hear_signals(self, state: "Facts") -> None:
+        """Ignore what was ignored at launch, and hold back what wait() is to get."""
+        self.mask = state.get("mask", signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        ignored = set(state.get("ignored", ignored_signals()))
+        for number in ignored_signals() | ignored:  # a plain program may change that
+            handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
+            signal.signal(number, handler)
+        self.heard = numbers_of(PASSED) - ignored | numbers_of(WAKING)
+        for number in self.heard - numbers_of(ENDING):  # to forget what is pending
+            signal.signal(number, signal.SIG_IGN)
+        for number in self.heard:  # BSDs forget a blocked SIGCHLD without a handler
+            signal.signal(number, lambda number, frame: None)
+        held = {*self.mask, *self.heard, signal.SIGTTOU}
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def start(self, words: "Words", environment: "dict[str, str]") -> None:
+        """Start the program as at launch, but for Ctrl-C: Python would die of it."""
+        options: "Facts" = {} if self.terminal.is_there else {"setpgroup": 0}
+        options["setsigmask"] = {*self.mask, signal.SIGINT}  # until enter()
+        options["setsigdef"] = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores them
+        self.asked, self.is_stopped = NEVER, False
+        self.pid = os.posix_spawn(words[0], words, environment, **options)
+        self.group = os.getpgrp() if self.terminal.is_there else self.pid
+
+    def wait(self, seconds: float) -> int:
+        """Wait for a signal; return its number, or 0 if it is none of the user's."""
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        number = signal.sigwait(self.heard)
+        options = os.WNOHANG | os.WUNTRACED | os.WCONTINUED
+        while any(ended := attempt(lambda: os.waitpid(-1, options)) or (0, 0)):
+            if ended[0] == self.pid:  # else it was an orphan
+                self.is_stopped = os.WIFSTOPPED(ended[1])
+                if os.WIFEXITED(ended[1]) or os.WIFSIGNALED(ended[1]):
+                    self.pid, self.status = 0, os.waitstatus_to_exitcode(ended[1])
+        if number in numbers_of(ENDING):
+            self.asked = time.monotonic(), number
+        return 0 if number in numbers_of(WAKING) else number
+
+    def outcome(self) -> str:
+        if self.status < 0:
+            name = attempt(lambda: signal.Signals(-self.status).name)
+            return f"died of {name or -self.status}"  # a realtime signal has no name
+        return f"exited with status {self.status}" if self.status else "ended"
+
+    def pass_on(self, number: int) -> None:
+        """Let the program have a signal, unless the terminal has sent it to both.
+
+        What can be typed is for all of a job.
+        """
+        if number not in numbers_of(TYPED):
+            send(number, [self.pid])
+        elif not self.terminal.is_foreground():
+            send(number, [self.pid if self.terminal.is_there else -self.group])
+
+    def end(self, grace: float) -> None:
+        """Press Ctrl-C; kill the program if it is still there after `grace` seconds."""
+        send(signal.SIGINT, [self.pid])
+        deadline = time.monotonic() + grace
+        while self.pid and time.monotonic() < deadline:
+            self.wait(0.1)
+        if self.pid:
+            send(signal.SIGKILL, [self.pid])
+
+    def leftovers(self) -> "Iterable[int]":
+        """Return what the program has started, and left in its process group."""
+        found = members(self.group) if self.group else {}
+        ours = found.keys() - self.neighbours
+        return [pid for pid in ours if found[pid][0] not in ours]
+
+
+class Windows(Posix):
+    """The same without signals: a console sends Ctrl-C to shell and program."""
+
+    def hear_signals(self, state: "Facts") -> None:
+        self.number = 0  # of a signal that wait() has not returned yet
+        for number in numbers_of(ENDING):
+            signal.signal(number, self.note)
+
+    def note(self, number: int, frame: object) -> None:
+        self.asked, self.number = (time.monotonic(), number), number
+
+    def start(self, words: "Words", environment: "dict[str, str]") -> None:
+        self.asked, self.number, self.is_stopped = NEVER, 0, False
+        self.process = subprocess.Popen(words, env=environment)
+        self.pid = self.process.pid
+
+    def wait(self, seconds: float) -> int:
+        """Wait in short steps, since no wait heeds Ctrl-C before it ends."""
+        deadline = time.monotonic() + seconds
+        while not self.number and (left := deadline - time.monotonic()) > 0:
+            if not self.pid:
+                time.sleep(min(left, 0.05))
+            elif attempt(lambda: self.process.wait(min(left, 0.1))) is not None:
+                self.pid, self.status = 0, self.process.returncode
+                return 0
+        number, self.number = self.number, 0
+        return number
+
+
+Child = Windows if os.name == "nt" else Posix
+
+
+class Terminal:
+    """The terminal that controls us, if there is one, and what is set there."""
+
+    def __init__(self) -> None:
+        self.settings = self.ask(lambda fd: termios.tcgetattr(fd))
+        self.is_there = self.settings is not None
+
+    def ask(self, fn: "Callable[[int], Any]") -> "Any":
+        """Call a function with a descriptor of the terminal; None if there is none."""
+        try:
+            with open("/dev/tty", "r+b", buffering=0) as file:
+                return fn(file.fileno())
+        except Exception:
+            return None
+
+    def is_foreground(self) -> bool:
+        """Whether what is typed there, as Ctrl-C, goes to our process group."""
+        return not IS_POSIX or bool(self.ask(os.tcgetpgrp) == os.getpgrp())
+
+    def restore(self, is_restart: bool = True) -> None:
+        """Put the settings back, and us into the foreground if nobody is there.
+
+        A restart throws away what was typed and not read, as Ctrl-C does.
+        """
+        group = self.is_there and self.ask(os.tcgetpgrp)
+        if group and group != os.getpgrp() and not members(group):
+            self.ask(lambda fd: os.tcsetpgrp(fd, os.getpgrp()))
+        if self.is_there and self.is_foreground():
+            when = termios.TCSAFLUSH if is_restart else termios.TCSANOW
+            self.ask(lambda fd: termios.tcsetattr(fd, when, self.settings))
+
+
+def is_broken(fd: int) -> bool:
+    """Whether nobody reads any more what is written there: of a pipe, or a terminal."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+# --- The processes: what has been started, and how it is ended ------------------------
+
+TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to all
+ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
+PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
+WAKING = "SIGCHLD", "SIGALRM"  # a child has ended; the time is over
+NEVER = -1e9, 0  # when, and by which signal
+FORKED = 0x40  # PF_FORKNOEXEC, in the flags of a process of Linux
+PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
+
+
+def numbers_of(names: "Iterable[str]") -> "set[int]":
+    return {int(getattr(signal, name)) for name in names if hasattr(signal, name)}
+
+
+def ignored_signals() -> "set[int]":
+    """Return which signals are ignored, but for those that Python itself ignores."""
+    numbers = signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
+    return {int(n) for n in numbers if signal.getsignal(n) == signal.SIG_IGN}
+
+
+def members(group: int) -> "dict[int, tuple[int, bool]]":
+    """Return the living processes of a group: the parent, and whether it is a worker.
+
+    A worker runs the same program: it was forked, or started by multiprocessing.
+    """
+    rows = rows_of_proc() if stat_fields("self") else rows_of_ps()
+    return {  # but for multiprocessing's tracker, which ends after all others
+        pid: (parent, is_forked or "multiprocessing" in command)
+        for pid, parent, job, state, is_forked, command in rows
+        if job == group and state not in "ZX" and ".resource_tracker" not in command
+    }
+
+
+def stat_fields(pid: str) -> "Words":
+    """Return what Linux tells of a process, from its state on; nothing elsewhere."""
+    data = read(f"/proc/{pid}/stat") if IS_POSIX else b""
+    return data.rpartition(b")")[2].decode().split()
+
+
+def rows_of_proc() -> "Iterator[tuple[int, int, int, str, bool, str]]":
+    """Yield id, parent, group, state, whether it has executed nothing, and command."""
+    for pid in filter(str.isdigit, attempt(lambda: os.listdir("/proc")) or ()):
+        if fields := stat_fields(pid):
+            parent, group, flags = (int(fields[i]) for i in (1, 2, 6))
+            command = os.fsdecode(read(f"/proc/{pid}/cmdline"))
+            yield int(pid), parent, group, fields[0], bool(flags & FORKED), command
+
+
+def rows_of_ps() -> "Iterator[tuple[int, int, int, str, bool, str]]":
+    """Yield the same without /proc: what has its parent's command was forked."""
+    lines = (attempt(lambda: subprocess.check_output(PS)) or b"").splitlines()
+    rows = [row for line in lines if len(row := os.fsdecode(line).split(None, 4)) == 5]
+    commands = {row[0]: row[4] for row in rows}
+    for pid, parent, group, state, command in rows:
+        is_forked = commands.get(parent) == command
+        yield int(pid), int(parent), int(group), state[0], is_forked, command
+
+
+def send(number: int, pids: "Iterable[int]") -> None:
+    for pid in pids:
+        attempt(lambda: os.kill(pid, number))
+
+
+def end_processes(find: "Callable[[], Iterable[int]]", grace: float) -> None:
+    """Have processes end by SIGTERM; kill what `find` still finds after the grace."""
+    deadline, asked = time.monotonic() + grace, set[int]()
+    while (found := set(find())) and (left := deadline - time.monotonic()) > -1:
+        send(signal.SIGTERM, found - asked)
+        send(signal.SIGKILL, found if left < 0 else ())
+        asked |= found
+        sleep(0.01)
+
+
+# --- The program: it watches itself, and ends for its next run ------------------------
+
+
+class Program:
+    """The process that runs the user's code."""
+
+    # How far a stop is; the thread that watches and the main thread tell each other.
+    is_stopping = False  # until the main thread sees that it has ended by hand
+    is_interrupted = False  # whether Ctrl-C has been pressed
+    has_ended = False  # whether the main thread is past its exit functions
+
+    def __init__(self, state: "Facts") -> None:
+        self.state = state  # what the shell has said; nothing in a plain program
+        self.options: "Facts" = state.get("options", {})  # of the command line
+        self.launch = Launch()
+        self.target: "Words" = state.get("target", self.launch.target)
+        self.pid = os.getpid()
+        self.report = Report(state.get("folder", ""))
+        self.sockets = Sockets(state, self.report)
+        self.hooks: "list[Callable[[], object]]" = []
+        self.io_loop: "Any" = None
+        self.begun = _thread.allocate_lock()  # taken by the first begin(), for ever
+
+    # On any thread.
+
+    def begin(self, io_loop: "Any" = None, **settings: float) -> bool:
+        """Begin to watch, if that is possible; return whether it is."""
+        if self.begun.locked() and os.getpid() != self.pid:
+            return True  # a worker: its parent watches
+        obstacle = "" if self.state or self.launch.is_off else self.launch.obstacle()
+        if obstacle:
+            self.launch.is_off = True  # so that it is said once
+            load("warnings")
+            text = f"autoreload: {obstacle}, nothing is watched"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        if self.launch.is_off:
+            return False
+        is_first = self.begun.acquire(blocking=False)
+        if is_first and not self.state and not IS_POSIX:
+            main(["--until-success", *self.target])
+        self.io_loop = running_loop() if io_loop is None else io_loop
+        self.report.tell("settings", settings | self.options)
+        if is_first:
+            self.set_up()
+        return True
+
+    def set_up(self) -> None:
+        """Set up all that will ever be needed: nothing is imported after that."""
+        load(*PROGRAM_MODULES, target=self.target)
+        if not self.state:
+            self.launch.note_process()
+            self.report.folder = make_folder()
+        self.main_ident = main_thread_ident()
+        warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
+        warnings.filterwarnings("ignore", module="<autoreload>")  # see compiles()
+        guard = Guard(self.state.get("streak", {}))
+        self.watcher = Watcher(self.launch.directory, guard, self.launch.began)
+        self.imports = Imports(self.report, self.watcher)
+        if self.state:
+            self.imports.note(absolute(self.target[0]))
+        else:  # at once: a program that ends has no __main__.__file__ any more
+            self.imports.list_modules()
+        for argument in filter(os.path.isfile, self.target[1:]):  # -m pdb app.py
+            if argument.endswith((".py", ".pyw")):
+                own, path = self.watcher.own, absolute(argument)
+                self.watcher.add_since(own, path, self.launch.began)
+        for name, note in ("ignore", ignore), ("watch", watch):
+            for value in self.options.get(name, ()):
+                note(value)
+        self.report.tell("began")
+        sys.meta_path.insert(0, self.imports)
+        atexit.register(self.at_exit)
+        mask = hold_back(signal.valid_signals())  # those are for the program's threads
+        unpatched(_thread, "start_new_thread")(self.keep_looking, ())
+        hold_back(mask)
+
+    # On the thread that watches.
+
+    def keep_looking(self) -> None:
+        """Look again and again, whatever happens."""
+        said = set()
+        while True:
+            sleep(min(self.watcher.settings["check_time"] / 5, 1))
+            try:
+                self.look()
+            except Exception as error:
+                if repr(error) not in said:
+                    said.add(repr(error))
+                    show_error("something unexpected happened, watching goes on")
+
+    def look(self) -> None:
+        """Look once; restart if something has changed, end if the shell is gone."""
+        self.report.beat()
+        self.watcher.hear(self.report)
+        if IS_POSIX and self.state and os.getppid() != self.state["shell"]:
+            self.end("")
+        if time.monotonic() >= self.watcher.due:
+            self.imports.list_modules()
+        reason = self.watcher.reason("the old code runs on")
+        if "request" in self.report.told:
+            reason = reason or "restart() was called"
+        self.watcher.hear(self.report)
+        since_signal = time.monotonic() - self.report.last("signal", -1e9)
+        is_by_hand = since_signal < self.watcher.settings["grace"]
+        if reason and not is_by_hand and not is_debugging():
+            self.end(reason)
+
+    def end(self, reason: str) -> None:
+        """End the program for its next run; without a reason, for good."""
+        if reason:
+            told = {"moment": time.monotonic(), "changed": self.watcher.pending}
+            told |= {"streak": self.watcher.guard.next_streak}
+            self.report.tell("restart", told)
+            say(f"{reason}, restarting")
+        self.is_stopping = True
+        stop(self)
+        if not self.state:
+            self.become_shell(RESTART)
+        if not self.report.tell("left"):  # there may be no descriptor left
+            os.closerange(3, 4096)
+        os._exit(0 if self.report.tell("left") else RESTART)
+
+    def become_shell(self, status: int) -> None:
+        """Become the shell of the next run, having ended with a status."""
+        fds = {key: fd for key, fd in self.sockets.fds.items() if is_socket(fd)}
+        state = {"folder": self.report.folder, "status": status, "sockets": fds}
+        self.launch.become_shell(state)
+
+    # On the main thread, at its end.
+
+    def at_exit(self) -> None:
+        """As the last exit function: report a failure, or let the thread go on."""
+        if os.getpid() != self.pid:
+            return
+        error = last_error()
+        if self.is_stopping and not self.is_by_hand(error):
+            defer_interrupts()
+            self.run_exit_functions()
+            self.has_ended = True
+            time.sleep(1e6)  # the thread that watches ends the process
+        elif isinstance(error, Exception) and is_outermost(error.__traceback__):
+            folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
+            self.report.tell("failure", [failure_files(error), list(folders)])
+            if not self.state:
+                self.run_exit_functions()
+                self.become_shell(1)
+        elif self.target[0] == "-m" and not hasattr(
+            sys.modules["__main__"], "__file__"
+        ):
+            self.report.tell("missing")
+        self.is_stopping, self.has_ended = False, True
+        if not self.state:
+            self.report.remove()
+
+    def is_by_hand(self, error: object) -> bool:
+        """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
+        if not self.is_interrupted:
+            return not isinstance(error, Exception)
+        both = error, getattr(error, "__context__", None)  # two may come together
+        return not self.state and all(isinstance(e, KeyboardInterrupt) for e in both)
+
+    def run_exit_functions(self) -> None:
+        """Run all that are left but ours; there is no public way, and no other."""
+        atexit.unregister(self.at_exit)
+        atexit._run_exitfuncs()
+
+
+# --- The stop: hooks, Ctrl-C, and the end of what the program has started -------------
+
+
+def stop(program: Program) -> None:
+    """End the program as by hand, within its grace, but for the process itself."""
+    grace = program.watcher.settings["grace"]
+    call_hooks(program, grace)
+    deadline, before = time.monotonic() + grace, last_error()
+    send(signal.SIGINT, descendants(workers=False))
+    if program.has_ended or interrupt(program):
+        half = deadline - grace / 2
+        wait_until(lambda: program.has_ended or last_error() is not before, half)
+        send(signal.SIGTERM, descendants(workers=True))
+        if not wait_until(lambda: program.has_ended, deadline):
+            place = position(program)
+            say(f"main thread is at {place} after {grace:g} s, restarting anyway")
+        wait_until(requests_are_done, deadline)
+    if not program.is_stopping:  # it has ended by hand
+        _thread.exit()
+    end_processes(descendants, max(0.5, deadline - time.monotonic()))
+    # The exit functions are left where the main thread does not end.
+    for clean_up in program.run_exit_functions, close_files:
+        call_hook(clean_up, None, time.monotonic() + 1)
+
+
+def call_hooks(program: Program, grace: float) -> None:
+    """Call the hooks, one after the other; together they have the grace."""
+    deadline = time.monotonic() + grace
+    for hook in program.hooks:
+        if not call_hook(hook, program.io_loop, deadline):
+            name = getattr(hook, "__qualname__", repr(hook))
+            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
+
+
+def interrupt(program: Program) -> bool:
+    """Press Ctrl-C; return whether the program does anything with it."""
+    handler: "Any" = signal.getsignal(signal.SIGINT)
+    if handler in (signal.SIG_IGN, signal.SIG_DFL):
+        return False
+    if hasattr(getattr(handler, "__self__", None), "allow_kbdint"):
+        handler.__self__.allow_kbdint = True  # else pdb would open its prompt
+    sys.excepthook = without_interrupts(sys.excepthook)
+    sys.unraisablehook = without_interrupts(sys.unraisablehook)
+    program.is_interrupted = True
+    if IS_POSIX:  # interrupt_main() would not wake a thread that sleeps
+        signal.pthread_kill(program.main_ident, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
+    attempt(lambda: scheduler(program.io_loop)(int))  # it may just have gone to sleep
+    return True
+
+
+def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]":
+    """Return a hook of sys that reports all but a KeyboardInterrupt, as ours is."""
+
+    def report_others(*args: "Any") -> None:
+        error = args[1] if len(args) == 3 else args[0].exc_value
+        group: "Any" = getattr(sys.modules["builtins"], "BaseExceptionGroup", ())
+        if isinstance(error, group):  # as trio raises
+            error = error.split(KeyboardInterrupt)[1] or KeyboardInterrupt()
+        if not isinstance(error, KeyboardInterrupt):
+            report(*args)
+        elif len(args) == 3:
+            defer_interrupts()
+
+    return report_others
+
+
+def defer_interrupts() -> None:
+    """Leave Ctrl-C to the shell from now on, also where we are going to be it."""
+    attempt(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
+
+
+def last_error() -> object:
+    """Return the exception with which the main thread has left the user's code."""
+    return getattr(sys, "last_value", None)
+
+
+def descendants(workers: "bool | None" = None) -> "list[int]":
+    """Return what the program has started in its group: workers, others, or all."""
+    found = members(os.getpgrp()) if IS_POSIX else {}  # Windows has a job object
+    family = {os.getpid()}
+    for _ in found:  # there are at most so many generations
+        family |= {pid for pid in found if found[pid][0] in family}
+    return [pid for pid in family - {os.getpid()} if workers in (None, found[pid][1])]
+
+
+def position(program: Program) -> str:
+    """Return where the main thread is, in the user's own code if it is there."""
+    place, top = "its end", sys._current_frames().get(program.main_ident)
+    for frame, line in traceback.walk_stack(top):
+        path = absolute(frame.f_code.co_filename)
+        if frame.f_globals is not globals():
+            place = f"{name_of(path, program.launch.directory)}:{line}"
+            if not is_installed(path):
+                break
+    return place
+
+
+def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
+    """Return what calls a function on the thread of a loop, of whatever kind."""
+    if io_loop is None:
+        return background
+    names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
+    for name in (*names, "__call__"):  # of asyncio, Tornado, Twisted, trio; a function
+        if hasattr(io_loop, name):
+            return getattr(io_loop, name)  # type: ignore[no-any-return]
+    kinds = "an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token"
+    raise TypeError(f"io_loop must be {kinds}, a function or None, not {io_loop!r}")
+
+
+def background(fn: "Callable[[], object]") -> None:
+    """Call a function on a thread of its own, since it may hang."""
+
+    def run() -> None:
+        hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
+        fn()
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
+        fn()
+
+
+def hold_back(signals: "Iterable[int]") -> "Any":
+    """Set which signals this thread does not get; return which those were before."""
+    return attempt(lambda: signal.pthread_sigmask(signal.SIG_SETMASK, signals))
+
+
+def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
+    """Call a hook on the thread of the loop; return whether it is done in time."""
+    done: "list[bool]" = []  # whether it was: in time, or not
+    kept: "list[object]" = []  # a task that nobody refers to may vanish
+    text = f"hook {getattr(hook, '__qualname__', hook)} failed, restarting anyway"
+
+    async def finish(awaitable: "Any") -> None:
+        try:
+            await awaitable
+        except BaseException:
+            show_error("" if done else text)
+        done.append(True)
+
+    def call() -> None:
+        try:
+            result = hook()
+            if hasattr(result, "__await__"):
+                return kept.append(run_coroutine(io_loop, finish(result)))
+        except (Exception, SystemExit):
+            show_error("" if done else text)
+        done.append(True)
+
+    try:
+        scheduler(io_loop)(call)
+    except Exception:  # the loop is closed
+        background(call)
+    wait_until(lambda: bool(done), max(deadline, time.monotonic() + 0.01))
+    done.append(False)
+    return done[0]
+
+
+def run_coroutine(io_loop: object, work: "Any") -> object:
+    """Run a coroutine on the thread of the loop; return what must be kept meanwhile."""
+    if hasattr(io_loop, "callFromThread"):  # Twisted
+        return sys.modules["twisted.internet.defer"].ensureDeferred(work)
+    if hasattr(io_loop, "run_sync_soon"):  # trio
+        return sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
+    if loop := running_loop():
+        return loop.create_task(work)
+    asyncio = sys.modules.get("asyncio")  # without it, no loop is needed
+    return asyncio.run(work) if asyncio else list(work.__await__())
+
+
+def running_loop() -> "Any":
+    """Return the asyncio loop that runs on this thread, or None."""
+    return attempt(lambda: sys.modules["asyncio"].get_running_loop())
+
+
+def requests_are_done() -> bool:
+    """Whether no thread of a server of `socketserver` answers a request any more."""
+    threads: "list[Any]" = getattr(sys.modules.get("threading"), "enumerate", list)()
+    return not any("(process_request_thread)" in thread.name for thread in threads)
+
+
+def is_debugging() -> bool:
+    """Whether a prompt of pdb is open on some thread."""
+    code = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
+    tops = sys._current_frames().values()
+    return any(f.f_code is code for top in tops for f, _ in traceback.walk_stack(top))
+
+
+def close_files() -> None:
+    """Close all open files, outer ones first; Python's own end would take longer."""
+    outer = ("zipfile", "ZipFile"), ("io", "TextIOWrapper"), ("gzip", "GzipFile")
+    inner = ("tempfile", "_TemporaryFileWrapper"), ("io", "BufferedWriter")
+    for module, name in *outer, *inner, ("io", "BufferedRandom"):
+        kind = getattr(sys.modules.get(module), name, ())
+        for thing in gc.get_objects():
+            if issubclass(type(thing), kind):
+                is_standard = attempt(lambda: thing.fileno()) in range(3)
+                attempt(lambda: thing.flush() if is_standard else thing.close())
+
+
+# --- The watcher: which files matter, and which of them have changed ------------------
+
+
+class Watcher:
+    """Knows what files were like when they were loaded, and sees that they change.
+
+    The thread in the program has one; the shell has another, which goes by the report.
+    """
+
+    def __init__(self, directory: str, guard: "Guard", began: int) -> None:
+        self.directory = directory
+        self.guard = guard
+        self.began = began  # when the program did, in ns since the epoch
+        self.stamps: "dict[str, Stamp]" = {}  # as loaded or last seen; () differs from any
+        self.own: "set[str]" = set()  # the program's files, and single ones to watch
+        self.loaded: "set[str]" = set()  # those of them that Python has read
+        self.pending: "set[str]" = set()  # what differs from the code that runs
+        self.restart_at = float("inf")  # when that leads to a restart, monotonic
+        self.freshest: "Words" = []  # what was saved last is saved next
+        self.patterns: "Words" = []  # what is ignored
+        self.outputs = list(filter(None, map(status_of, (1, 2))))
+        self.others = Others(self)
+        self.due = 0.0  # when the next round is, in seconds of the monotonic clock
+        self.settings = {"check_time": 0.5, "grace": 2.0}  # seconds
+
+    def hear(self, report: "Report") -> None:
+        """Take in what the program and its workers have reported."""
+        takers: "Facts" = {"file": self.load, "watch": self.watch}
+        takers |= {"ignore": self.patterns.append, "settings": self.settings.update}
+        for kind, value in report.news():
+            if kind in takers:
+                takers[kind](value)
+            else:
+                report.told.setdefault(kind, []).append(value)
+
+    # What matters.
+
+    def load(self, found: "tuple[str, Stamp]") -> None:
+        """List a file of the program's own, with its stamp as it was read."""
+        path, stamp = found
+        self.own.add(path)
+        self.loaded.add(path)
+        if self.stamps.setdefault(path, stamp) != stamp and path not in self.pending:
+            self.stamps[path] = ()  # another process has read another version
+
+    def add_since(self, files: "set[str]", path: str, moment: int) -> None:
+        """Add a file to a set, unless it is ignored; saved after `moment`, it differs."""
+        if path not in self.stamps and not self.ignores(path):
+            self.stamps[path] = stamp_since(path, moment)
+        if path in self.stamps:
+            files.add(path)
+
+    def watch(self, found: "tuple[str, Stamp, int]") -> None:
+        path, stamp, moment = found
+        if not self.ignores(path):  # a glob may be the very name of a file
+            self.stamps.setdefault(path, stamp)
+            self.own.add(path)
+        self.others.globs.setdefault(path, moment)
+
+    def watch_sources(self, failures: "list[Any]", has_failed: bool) -> None:
+        """Watch for new sources of the program, and wherever a failure can be mended."""
+        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
+        folders |= {self.directory} if has_failed else set()
+        self.others.is_awaited = has_failed
+        for files, more in failures:
+            folders.update(more, map(os.path.dirname, files))
+            for file in files:
+                self.add_since(self.own, file, self.began)
+        for folder in folders - {os.sep, ""}:
+            if is_installed(os.path.join(folder, "")):
+                self.others.folders.setdefault(folder, mtime_of(folder))
+            else:
+                glob = os.path.join(folder, "**", "*.py")
+                self.others.globs.setdefault(glob, self.began)
+
+    def ignores(self, path: str) -> bool:
+        """Whether a file is left out: by a pattern, or as one of our outputs."""
+        it = status_of(path)
+        is_output = it and any(os.path.samestat(it, each) for each in self.outputs)
+        return is_output or any(matches_ignore(path, each) for each in self.patterns)
+
+    # What has changed.
+
+    def reason(self, effect: str) -> str:
+        """Look; say why to restart, if that is to be done now.
+
+        `effect` is what happens while something does not compile.
+        """
+        if changed := self.look():
+            self.pending |= self.settle(changed)
+            sources = sorted(self.pending & self.loaded)
+            self.restart_at = float("inf")
+            if all(compiles(path, self.directory, effect) for path in sources):
+                self.restart_at = self.guard.moment_for(self.pending, self.directory)
+        return self.cause() if time.monotonic() >= self.restart_at else ""
+
+    def cause(self) -> str:
+        first = min(self.pending, key=lambda path: (is_installed(path), path))
+        more = f" (+{len(self.pending) - 1} more)" if len(self.pending) > 1 else ""
+        return f"{name_of(first, self.directory)} changed{more}"
+
+    def look(self) -> "set[str]":
+        """Return what has changed: of the freshest files or, if a round is due, of all.
+
+        Rounds are due each check_time, but take at most 1 % of a core.
+        """
+        if time.monotonic() < self.due:
+            return self.compare(self.freshest)
+        began = time.thread_time()
+        changed = self.look_at_own() | self.others.look()
+        cost = time.thread_time() - began
+        self.due = time.monotonic() + max(self.settings["check_time"], 99 * cost)
+        return changed
+
+    def look_at_own(self) -> "set[str]":
+        changed = self.compare(self.own)
+        self.freshest = sorted(self.own, key=lambda path: self.stamps[path] or ())[-2:]
+        return changed
+
+    def compare(self, paths: "Iterable[str]") -> "set[str]":
+        """Return which files differ from what they were, and note what they are."""
+        found = {path: stamp_of(path) for path in paths}
+        differing = {p: s for p, s in found.items() if s != self.stamps.get(p, s)}
+        self.stamps |= differing
+        return {path for path in differing if not self.ignores(path)}
+
+    def settle(self, changed: "set[str]") -> "set[str]":
+        """Wait until all looks the same twice; return what has changed till then."""
+        more, deadline = changed, time.monotonic() + 5  # what never rests is no save
+        while more and time.monotonic() < deadline:
+            # A single file is written in no time; of several, or gone ones, more come.
+            is_single = len(changed) == 1 and self.stamps.get(min(changed))
+            sleep(0.05 if is_single else 0.2)
+            more = self.compare(changed | self.own)
+            changed |= more
+        return changed
+
+    def stale(self) -> "set[str]":
+        """Return the sources whose cached bytecode may be that of another version."""
+        recently = time.time_ns() - 2 * 10**9
+        return self.pending | {path for path in self.own if saved_at(path) > recently}
+
+
+class Others:
+    """Files that are many, of which each round looks at a part: no other waits for them.
+
+    Of installed ones a turn takes a 32nd; after an installation, all are looked at.
+    """
+
+    PART = 0.005  # seconds of processor time
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.installed: "Words" = []
+        self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
+        self.found: "set[str]" = set()  # the files that they match
+        self.turn = self.walk()
+        self.turns = 0
+        self.folders = {path: mtime_of(path) for path in installed_roots()}
+        self.installing: "set[str]" = set()  # those of them where something happens
+        self.quiet = 0  # rounds since something has
+        self.is_awaited = False  # whether an installation alone is a change
+
+    def look(self) -> "set[str]":
+        """Look at the next part; return what has changed in it."""
+        changed, end = self.look_at_folders(), time.thread_time() + self.PART
+        for more in self.turn:
+            changed |= more
+            if time.thread_time() > end:
+                return changed
+        self.turn = self.walk()
+        return changed
+
+    def walk(self) -> "Iterator[set[str]]":
+        """Take a turn, one file after the other; yield what has changed."""
+        for glob, moment in list(self.globs.items()):
+            self.globs[glob] = 0  # in the next turn, all that is new is a change
+            for path in files_below(glob):
+                self.watcher.add_since(self.found, path, moment)
+                yield set()
+        for path in list(self.found):
+            yield self.watcher.compare([path])
+        self.turns += 1
+        for path in self.installed[self.turns % 32 :: 32]:
+            if not os.path.exists(path):  # that is how an installation may begin
+                self.installing, self.quiet = {os.path.dirname(path)}, 0
+            yield set() if self.installing else self.watcher.compare([path])
+
+    def look_at_folders(self) -> "set[str]":
+        """Return what an installation has changed, once it has been quiet for a while."""
+        times = {path: mtime_of(path) for path in self.folders}
+        happened = {path for path, _ in times.items() ^ self.folders.items()}
+        self.folders, self.installing = times, self.installing | happened
+        self.quiet = 0 if happened else self.quiet + 1
+        if not self.installing or self.quiet < 2:
+            return set()
+        if self.quiet < 20 and not all(map(os.path.exists, self.installed)):
+            return set()  # some are still to come
+        changed = self.installing if self.is_awaited else set()
+        self.installing = set()
+        return changed | self.watcher.compare(self.installed)
+
+
+# --- The imports: which stamp a file had as it was loaded -----------------------------
+
+SPAWNING = "spawn_posix", "spawn_win32", "forkserver"  # of multiprocessing
+
+
+class Imports:
+    """The first of sys.meta_path, which finds nothing: it only sees imports begin.
+
+    A source is looked at before it is read, so what is saved later is a change.
+    """
+
+    def __init__(self, report: "Report", watcher: Watcher) -> None:
+        self.report = report
+        self.watcher = watcher
+        self.known: "set[str]" = set()  # modules that are listed
+
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> None:
+        """Note the file that an import is about to read, on whatever thread."""
+        # importlib.machinery has it, too; but that could be the user's.
+        finder = sys.modules["_frozen_importlib_external"].PathFinder
+        entries = map(str, sys.path if path is None else path)
+        own = [entry for entry in entries if not is_installed(os.path.join(entry, ""))]
+        if spec := attempt(lambda: finder.find_spec(name, own)):
+            self.note(absolute(spec.origin or ""))
+
+    def note(self, path: str) -> None:
+        """Report a file as it is now; see that no stale bytecode is run for it."""
+        stamp = stamp_of(path)
+        if saved_at(path) > self.watcher.began - 2 * 10**9:
+            drop_bytecode([path])
+        if stamp and stat.S_ISREG(stamp[-1]):
+            self.report.tell("file", (path, stamp))
+
+    def list_modules(self) -> None:
+        """Have the watcher watch all modules that have been imported meanwhile."""
+        watcher, names = self.watcher, set(list(sys.modules)) - self.known  # at once
+        for name in names:
+            if path := file_of(sys.modules.get(name)):
+                self.known.add(name)
+            if not path or path in watcher.stamps:
+                continue
+            # Without a stamp, time tells.  Bytecode is written as a source is read.
+            stamp = stamp_since(path, watcher.began)
+            if stamp == () and (cached := importlib.util.cache_from_source(path)):
+                stamp = stamp_since(path, max(watcher.began, mtime_of(cached)))
+            if is_installed(path):
+                watcher.stamps[path] = stamp
+                watcher.others.installed.append(path)
+            else:
+                watcher.load((path, stamp))
+                self.report.tell("file", (path, stamp))
+        if names & {f"multiprocessing.popen_{way}" for way in SPAWNING}:
+            for folder in {watcher.directory, *map(absolute, map(str, sys.path))} - {
+                ""
+            }:
+                if not is_installed(os.path.join(folder, "")):
+                    glob = os.path.join(folder, "**", "*.py")
+                    self.report.tell("watch", (glob, None, watcher.began))
+
+
+# --- The check: fit to run, without stale bytecode, and not in a circle ---------------
+
+
+def compiles(path: str, directory: str, effect: str) -> bool:
+    """Whether a source compiles; if it does not, show that as Python would."""
+    it = status_of(path) if path.endswith((".py", ".pyw")) else None
+    if not it or not stat.S_ISREG(it.st_mode) or it.st_size > 2**24:
+        return True
+    try:  # by a name for which warnings are off: the next run shows them
+        compile(read(path), "<autoreload>" + path, "exec", dont_inherit=True)
+    except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
+        if isinstance(error, SyntaxError):
+            error.filename = path
+        show("".join(traceback.format_exception_only(type(error), error)))
+        say(f"{name_of(path, directory)} does not compile, {effect}")
+        return False
+    return True
+
+
+def drop_bytecode(paths: "Iterable[str]") -> None:
+    """Remove the cached bytecode of sources, of all kinds: pytest's own, too.
+
+    Python trusts bytecode whose source has the same size and the same mtime *second*: a
+    second save within it would run as the first.
+    """
+    for path in paths:
+        folder, name = os.path.split(importlib.util.cache_from_source(path))
+        stem = name.partition(".")[0] + "."
+        for found in attempt(lambda: os.listdir(folder)) or ():
+            if found.startswith(stem) and found.endswith(".pyc"):
+                attempt(lambda: os.remove(os.path.join(folder, found)))
+
+
+class Guard:
+    """Slows a program down that changes its own files after each start."""
+
+    def __init__(self, streak: "dict[str, int]") -> None:
+        self.streak = streak  # after how many starts in a row each file changed soon
+        self.next_streak: "dict[str, int]" = {}  # the same, for the next run
+        self.began = time.monotonic()
+        self.due = 0.0  # when a restart may come, in seconds of the monotonic clock
+
+    def moment_for(self, changed: "set[str]", directory: str) -> float:
+        """Return when to restart: later, if all have changed soon after each start."""
+        now = time.monotonic()
+        if now < self.due and changed <= self.next_streak.keys():
+            return self.due
+        is_soon = now < self.began + 2
+        self.next_streak = {p: self.streak.get(p, 0) + 1 for p in changed if is_soon}
+        count = min(self.next_streak.values(), default=0)
+        pause = min(2.0 ** (count - 5), 30) if count >= 3 else 0
+        if pause:
+            name = name_of(min(changed), directory)
+            text = f"{name} has changed soon after each of the last {count} starts"
+            say(f"{text}, restarting in {pause:g} s; --ignore {name} leaves it out")
+        self.due = now + pause
+        return self.due
+
+
+# --- The files: what there is, what it was like, and what is left out -----------------
+
+# What a directory or a glob leaves out, besides virtual environments.
+LEFT_OUT = (
+    *(".*", "__pycache__", "*.py[co]", "node_modules"),
+    *("*~", "#*#", "~$*", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
+    *("*.log", "*.log.*", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
+)
+
+installed_folders: "dict[str, bool]" = {}  # what is_installed() has found out
+
+
+def absolute(path: str) -> str:
+    """Return a path as absolute, or "" where the working directory has been removed."""
+    return attempt(lambda: os.path.abspath(path)) or ""
+
+
+def name_of(path: str, directory: str) -> str:
+    """Return a path as it is shorter, relative or absolute, in printable characters."""
+    relative = attempt(lambda: os.path.relpath(path, directory))  # not to another drive
+    if relative not in (None, "."):
+        path = min(path, relative, key=len)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
+
+
+def status_of(file: "str | int") -> "Any":
+    """Return what os.stat() tells of a path or descriptor; None if there is none."""
+    return attempt(lambda: os.stat(file))
+
+
+def stamp_of(path: str) -> "Stamp":
+    """Return what tells a file from one that was edited; None if there is none."""
+    it = status_of(path)
+    if it and stat.S_ISDIR(it.st_mode):  # what is in it has stamps of its own
+        return it.st_ino, it.st_mode
+    return it and (it.st_mtime_ns, it.st_size, it.st_ino, it.st_mode)
+
+
+def stamp_since(path: str, moment: int) -> "Stamp":
+    """Return a file's stamp or, if it was saved after a moment, what differs from it."""
+    stamp = stamp_of(path)  # before the other look: no save falls between
+    return () if saved_at(path) > moment else stamp
+
+
+def saved_at(path: str) -> int:
+    """Return when a file was saved, in ns; 0 if there is none, or for a directory."""
+    it = status_of(path)
+    if not it or stat.S_ISDIR(it.st_mode):
+        return 0
+    # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
+    return int(it.st_ctime_ns if IS_POSIX else it.st_mtime_ns)
+
+
+def file_time() -> int:
+    """Return the time in ns, but as files have it: their clock may be a little behind."""
+    return time.time_ns() - 10**7
+
+
+def mtime_of(path: str) -> int:
+    return int(getattr(status_of(path), "st_mtime_ns", 0))
+
+
+def installed_roots() -> "Words":
+    """Return the directories of the standard library and of installed packages."""
+    names = "site-packages", "dist-packages", os.path.dirname(os.__file__)
+    return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith(names)]
+
+
+def is_installed(path: str) -> bool:
+    """Whether a file is not the user's own, by the real path of its directory."""
+    folder = os.path.dirname(path)
+    if folder not in installed_folders:
+        real = os.path.join(os.path.realpath(folder), "")
+        roots = tuple(os.path.join(root, "") for root in installed_roots())
+        installed_folders[folder] = real.startswith(roots)
+    return installed_folders[folder]
+
+
+def file_of(module: object) -> str:
+    """Return a module's file, if it has one, without running any code of its own."""
+    if not issubclass(type(module), type(sys)):  # sys.modules may hold anything
+        return ""
+    names = object.__getattribute__(module, "__dict__")
+    loader, file = names.get("__loader__"), names.get("__file__")
+    if type(loader).__module__ == "zipimport":
+        file = loader.archive
+    return absolute(file) if type(file) is str and file and "\0" not in file else ""
+
+
+def failure_files(error: "BaseException | None") -> "Words":
+    """Return the files that had a part in a failure, whatever its exceptions are like."""
+    files, waiting, seen = [], [error], set[int]()
+    while waiting:
+        error = waiting.pop()
+        if not isinstance(error, BaseException) or id(error) in seen:
+            continue
+        seen.add(id(error))
+        frames = traceback.walk_tb(error.__traceback__)
+        files += [frame.f_code.co_filename for frame, _ in frames]
+        files += [attempt(lambda: getattr(error, n)) for n in ("filename", "filename2")]
+        group = attempt(lambda: getattr(error, "exceptions"))
+        waiting += group if isinstance(group, tuple) else ()
+        waiting += error.__cause__, error.__context__
+    return [absolute(file) for file in files if isinstance(file, str)]
+
+
+def is_outermost(trace: "Any") -> bool:
+    """Whether a traceback begins where the program does, or is that of its syntax."""
+    return not trace or not trace.tb_frame.f_back
+
+
+def split_glob(path: str) -> "tuple[str, Words]":
+    """Return the directory of a glob pattern, and the parts of the rest of it."""
+    folder, name = os.path.split(path)
+    top, parts = split_glob(folder) if name else (path, [])
+    is_magic = set(name) & set("*?[") and not os.path.exists(path)
+    return (top, [*parts, name]) if parts or is_magic else (path, [])
+
+
+def matches_glob(names: "Words", parts: "Words") -> bool:
+    """Whether the names of a path match the parts of a glob, or lie below a match."""
+    if not parts or not names:
+        return not parts
+    if parts[0] == "**":
+        return matches_glob(names, parts[1:]) or matches_glob(names[1:], parts)
+    return fnmatch.fnmatch(names[0], parts[0]) and matches_glob(names[1:], parts[1:])
+
+
+def matches_ignore(path: str, pattern: str) -> bool:
+    """Whether a path, or a directory that it lies in, matches a pattern."""
+    if os.sep not in pattern:
+        return any(fnmatch.fnmatch(name, pattern) for name in path.split(os.sep))
+    patterns = pattern, f"{pattern}{os.sep}*"  # here, a star stands for any depth
+    return any(fnmatch.fnmatch(path, each) for each in patterns)
+
+
+def files_below(glob: str) -> "Iterator[str]":
+    """Yield the files that match a glob, or lie below what does, but what is left out."""
+    left_out = re.compile("|".join(map(fnmatch.translate, LEFT_OUT))).match
+    (top, parts), visited = split_glob(glob), set()
+    start = len(os.path.join(top, ""))
+    for folder, folders, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited or ("pyvenv.cfg" in files and folder != top):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = [name for name in folders if not left_out(name)]
+        for path in (
+            os.path.join(folder, name) for name in files if not left_out(name)
+        ):
+            if matches_glob(path[start:].split(os.sep), parts):
+                yield path
+
+
+# --- The report: what the program leaves to its shell ---------------------------------
+
+
+class Report:
+    """A file of lines, each a kind and a value.
+
+    | kind     | value                                             | from                |
+    |----------|---------------------------------------------------|---------------------|
+    | began    |                                                   | the program         |
+    | settings | {check_time, grace} in seconds                    | the program         |
+    | file     | a source of its own, and its stamp as it was read | program and workers |
+    | watch    | a path, its stamp, and since when a save counts   | program and workers |
+    | ignore   | a pattern                                         | program and workers |
+    | request  | restart() was called                              | program and workers |
+    | listen   | the address of a socket that is in use            | program and workers |
+    | signal   | when the user has sent one, monotonic             | the shell           |
+    | restart  | {moment, changed files, streak}                   | program, shell      |
+    | failure  | files that had a part in it, directories          | the program         |
+    | missing  | the target of -m is no module, but its package is | the program         |
+    | left     | all that the program has started has ended        | the program         |
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder  # private; "" if there is none yet
+        self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
+        self._unwritten: "list[bytes]" = []  # while there is no file
+        self._position, self._rest = 0, b""
+        self._beat, self._silent = 0.0, 0
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, "report")
+
+    def remove(self) -> None:
+        """Remove the private directory with all that is in it."""
+        for folder, _, names in os.walk(self.folder, topdown=False):
+            for name in names:
+                attempt(lambda: os.remove(os.path.join(folder, name)))
+            attempt(lambda: os.rmdir(folder))
+
+    def tell(self, kind: str, value: "Any" = None) -> bool:
+        """Append a line, from any thread; return whether all is written.
+
+        The file is opened each time: a program may close descriptors that are not its.
+        """
+        self._unwritten.append(marshal.dumps((kind, value)).hex().encode() + b"\n")
+        fd = attempt(lambda: os.open(self.path, os.O_WRONLY | os.O_APPEND))
+        while fd is not None and (line := attempt(lambda: self._unwritten.pop(0))):
+            attempt(lambda: os.write(fd, line))
+        attempt(lambda: os.close(fd))
+        return fd is not None
+
+    def news(self) -> "Iterator[tuple[str, Any]]":
+        """Yield the lines that have been added since the last call."""
+        data = read(self.path, self._position)
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield marshal.loads(bytes.fromhex(line.decode()))
+
+    def last(self, kind: str, default: "Any") -> "Any":
+        return self.told.get(kind, [default])[-1]
+
+    def beat(self) -> None:
+        """Show the shell that the program still watches: set the file's mtime."""
+        if time.monotonic() > self._beat + 1:
+            self._beat = time.monotonic()
+            attempt(lambda: os.utime(self.path))
+
+    def is_silent(self) -> bool:
+        """Whether that has stopped for five looks of the shell's.
+
+        They are counted, for a clock goes on while the machine sleeps.
+        """
+        beat, last = mtime_of(self.path), self._beat
+        is_late = beat == last and "began" in self.told
+        self._beat, self._silent = beat, self._silent + 1 if is_late else 0
+        return self._silent >= 5
+
+
+def make_folder() -> str:
+    """Make a directory that is ours alone, with an empty report in it."""
+    places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "."]
+    for place in filter(None, places):
+        folder = absolute(f"{place}/.autoreload-{os.urandom(8).hex()}")
+        attempt(lambda: os.mkdir(folder, 0o700))
+        if os.path.isdir(folder):
+            open(f"{folder}/report", "xb").close()
+            return folder
+    raise OSError(2, "no place for temporary files", "TMPDIR")
+
+
+# --- The sockets: listen --------------------------------------------------------------
+
+
+class Sockets:
+    """The program's listening sockets, copies of which its shell holds."""
+
+    def __init__(self, state: "Facts", report: Report) -> None:
+        self.report = report
+        self.fds: "dict[str, int]" = state.get("sockets", {})  # by address
+        self.channel: int = state.get("channel", -1)  # by which the shell gets copies
+        for fd in (*self.fds.values(), self.channel):
+            attempt(lambda: os.set_inheritable(fd, False))
+
+    def listen(self, address: "Address") -> "socket.socket":
+        """Return a socket for an address, which is a copy of the one that stays."""
+        key = repr(address)
+        if not is_socket(self.fds.get(key, -1)):  # or the program has closed it
+            self.fds[key] = open_socket(address).detach()
+            if is_socket(self.channel):
+                with socket.socket(fileno=os.dup(self.channel)) as channel:
+                    socket.send_fds(channel, [key.encode()], [self.fds[key]])
+        self.report.tell("listen", key)
+        copy = socket.socket(fileno=os.dup(self.fds[key]))
+        copy.setblocking(True)  # an event loop of the last run may have changed that
+        return copy
+
+
+class SharedSockets:
+    """The shell's copies: they stay open while there is no program."""
+
+    def __init__(self, fds: "dict[str, int]") -> None:
+        self.fds = fds  # by address
+        self.channel = -1  # the program's end of what brings new ones
+        if hasattr(socket, "send_fds"):
+            self.end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.end.setblocking(False)
+            self.channel = theirs.detach()
+        self.let_inherit(self.channel, *fds.values())
+
+    def let_inherit(self, *fds: int) -> None:
+        for fd in fds:
+            attempt(lambda: os.set_inheritable(fd, True))
+
+    def keep(self, wanted: "Words", is_restart: bool) -> None:
+        """Take the sockets that the program has opened, close what it left unused."""
+        while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
+            self.let_inherit(*received[1])
+            self.fds[received[0].decode()] = received[1][0]
+        for key in self.fds.keys() - set(wanted) if is_restart else ():
+            os.close(self.fds.pop(key))
+
+
+def is_socket(fd: "int | str") -> bool:
+    it = status_of(fd)
+    return it is not None and stat.S_ISSOCK(it.st_mode)
+
+
+def open_socket(address: "Address") -> "socket.socket":
+    """Return a new listening socket; an empty host means IPv4 and IPv6."""
+    options: "Facts" = {"backlog": socket.SOMAXCONN}
+    if isinstance(address, str):
+        with socket.socket(socket.AF_UNIX) as probe:
+            is_refused = probe.connect_ex(address) == errno.ECONNREFUSED
+        if is_refused and is_socket(address):  # a dead server has left it
+            os.unlink(address)
+        return socket.create_server(address, family=socket.AF_UNIX, **options)
+    options["dualstack_ipv6"] = not address[0] and socket.has_dualstack_ipv6()
+    is_v6 = options["dualstack_ipv6"] or ":" in address[0]
+    family = socket.AF_INET6 if is_v6 else socket.AF_INET
+    return socket.create_server(address, family=family, **options)
+
+
+# --- The launch: how a process was started, and how a plain program starts a shell ----
+
+VALUED_FLAGS = "-W", "-X", "--check-hash-based-pycs"
+STATE = "_AUTORELOAD"  # the variable by which one of our processes tells the next
+
+
+def take_state() -> "Facts":
+    """Take what another process of ours has put into the environment for this one."""
+    try:
+        state = marshal.loads(bytes.fromhex(os.environ.pop(STATE, "")))
+        return state if state.get("pid") in (os.getpid(), os.getppid()) else {}
+    except Exception:  # there is nothing; it is not ours
+        return {}
+
+
+class Launch:
+    """How this process was started; nothing but noting is done at import."""
+
+    def __init__(self) -> None:
+        self.began = file_time() - time.process_time_ns()  # or before
+        self.executable = sys.executable
+        self.directory = absolute(".")
+        self.environment = dict(os.environ)
+        self.flags, self.target = split(sys.orig_argv[1:], VALUED_FLAGS)
+        helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
+        is_helper = " ".join(self.target).startswith(helpers)
+        self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
+
+    def obstacle(self) -> str:
+        """Return why there is no command to repeat; nothing if there is one."""
+        is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
+        if is_prompt or hasattr(sys.modules["builtins"], "__IPYTHON__"):
+            return "an interactive interpreter has no command to repeat"
+        if not self.executable or self.target[:1] in ([], ["-"]):
+            return "there is no command to repeat"
+        if not os.path.isfile(FILE):
+            return "a copy in a zip cannot be run"
+        if is_forked():
+            return "the process that has forked this one does not watch"
+        is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
+        return "" if is_main else "on Windows it is for the main thread to call start"
+
+    def note_process(self) -> None:
+        """Note what exec would hand on to the shell, changed by the program."""
+        self.umask = os.umask(0o077)
+        os.umask(self.umask)
+        load("resource", "termios")
+        self.terminal = Terminal()
+        self.mask = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
+        self.ignored = list(ignored_signals())
+        self.inheritable = inheritable_descriptors()
+        names = (name for name in dir(resource) if name.startswith("RLIMIT_"))
+        limits = [getattr(resource, name) for name in names]
+        self.limits = {limit: resource.getrlimit(limit) for limit in limits}
+        self.affinity = attempt(lambda: os.sched_getaffinity(0))
+
+    def become_shell(self, state: "Facts") -> None:
+        """Put all that back, and replace this process by the shell of the next run."""
+        state |= {"pid": os.getpid(), "began": self.began}
+        state |= {"mask": self.mask, "ignored": self.ignored}
+        environment = {**self.environment, STATE: marshal.dumps(state).hex()}
+        words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
+        self.put_back(set(state["sockets"].values()))
+
+        def execute() -> None:
+            os.chdir(self.directory)
+            os.stat(FILE)
+            os.execve(self.executable, words, environment)
+
+        persist(execute, self.directory, lambda: sleep(0.2))
+
+    def put_back(self, sockets: "set[int]") -> None:
+        """Undo what the program did to the process; the shell sees to the signals."""
+        os.umask(self.umask)
+        self.terminal.restore()
+        for timer in signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF:
+            signal.setitimer(timer, 0)
+        for fd in inheritable_descriptors() - self.inheritable | sockets:
+            attempt(lambda: os.set_inheritable(fd, fd in sockets))
+        for limit, found in self.limits.items():
+            attempt(lambda: resource.setrlimit(limit, found))
+        attempt(lambda: os.sched_setaffinity(0, self.affinity))
+
+
+def persist(fn: "Callable[[], Any]", directory: str, wait: "Callable[[], Any]") -> None:
+    """Call a function until nothing is missing that it needs; say once what is."""
+    said = ""
+    while True:
+        try:
+            fn()
+            return
+        except OSError as error:  # after a branch switch, or amid an installation
+            name = name_of(os.path.join(directory, str(error.filename)), directory)
+            text = f"cannot run {name} ({error.strerror}), waiting until it is back"
+        if text != said:
+            say(text)
+        said = text
+        wait()
+
+
+def main_thread_ident() -> int:
+    main = getattr(sys.modules.get("threading"), "main_thread", None)
+    return int(main().ident) if main else _thread.get_ident()
+
+
+def is_forked() -> bool:
+    """Whether this process was forked, and has executed nothing since."""
+    if fields := stat_fields("self"):
+        return bool(int(fields[6]) & FORKED)
+    load("subprocess")
+    return any(row[4] for row in rows_of_ps() if row[0] == os.getpid())
+
+
+def inheritable_descriptors() -> "set[int]":
+    return {fd for fd in range(1024) if attempt(lambda: os.get_inheritable(fd))}
+
+
+# --- The way in: how the program, run by Python itself, comes to have us in it --------
+
+# Python ignores PYTHONPATH, or imports no sitecustomize, by -E, -I, -S or a ._pth file.
+HAS_HOOK = not (sys.flags.ignore_environment or sys.flags.no_site)
+
+HOOK = """\
+import sys
+sys.path.remove({folder})
+del sys.modules[__name__]
+module = type(sys)("autoreload")
+module.__file__ = {file}
+type(__spec__.loader)("autoreload", {file}).exec_module(module)
+try:
+    import sitecustomize
+finally:
+    module.enter({state})
+"""
+
+
+def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
+    """Return the words and the environment that run the program with us in it."""
+    environment, folder = dict(os.environ), shell.report.folder
+    path = environment.get("PYTHONPATH")
+    state = {"folder": folder, "shell": os.getpid(), "pid": os.getpid(), "path": path}
+    state |= {"restarts": shell.restarts, "streak": shell.streak}
+    state |= {"options": shell.options, "target": shell.target}
+    state |= {"sockets": shell.sockets.fds, "channel": shell.sockets.channel}
+    words = [sys.executable, *split(sys.orig_argv[1:], VALUED_FLAGS)[0]]
+    if not HAS_HOOK:
+        environment[STATE] = marshal.dumps(state).hex()
+        return [*words, FILE, *shell.target], environment
+    text = HOOK.format(folder=ascii(folder), file=ascii(FILE), state=ascii(state))
+    with open(os.path.join(folder, "sitecustomize.py"), "x", encoding="ascii") as file:
+        file.write(text)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, path]))
+    return [*words, *shell.target], environment
+
+
+def enter(state: "Facts") -> None:
+    """Begin to watch this process, before the first line of the user's code."""
+    global _program, restarts
+    os.environ.pop("PYTHONPATH", None)
+    if state["path"] is not None:
+        os.environ["PYTHONPATH"] = state["path"]
+    try:
+        restarts = state["restarts"]
+        _program = Program(state)
+        _program.begin()
+    except Exception as error:
+        say(f"something unexpected happened, nothing is watched: {error!r}")
+    finally:
+        load("signal")
+        if (
+            IS_POSIX and HAS_HOOK
+        ):  # the shell has held Ctrl-C back: let it end us quietly
+            handler = signal.getsignal(signal.SIGINT)
+            if handler is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.signal(signal.SIGINT, handler)
+
+
+def run_target(target: "Words") -> None:
+    """Run the target much as Python would, where it is we that Python runs."""
+    load("runpy")
+    sys.argv[:] = target[1:] if target[0] == "-m" else target
+    if not IS_SAFE_PATH:
+        script = os.path.dirname(os.path.realpath(target[0]))
+        sys.path[0] = {"-m": os.getcwd(), "-c": ""}.get(target[0], script)
+    if target[0] == "-m":
+        runpy.run_module(target[1], run_name="__main__", alter_sys=True)
+    elif target[0] == "-c":
+        exec(sys.argv.pop(1), vars(sys.modules["__main__"]))
+    else:
+        if not IS_SAFE_PATH and os.path.isdir(target[0]):
+            del sys.path[0]  # run_path() puts the directory there
+        runpy.run_path(target[0], run_name="__main__")
+
+
+# --- The command line -----------------------------------------------------------------
+
+VALUED_OPTIONS = "--watch", "--ignore", "--check-time", "--grace"
+
+
+def parse(words: "Words") -> "tuple[Facts, Words]":
+    """Return the options given, and the target with its arguments; or exit."""
+    options, target = split(words, VALUED_OPTIONS)
+    is_named = target not in ([], ["-"], ["-m"], ["-c"])
+    if is_named and not options:  # argparse takes longer than all the rest
+        return {}, target
+    load("argparse")
+    parser = make_parser()
+    given = vars(parser.parse_args(options))
+    if not is_named:
+        parser.print_usage(sys.stderr)
+        sys.exit(2)
+    try:
+        check_number("--check-time", given.get("check_time", 1), 1)
+        check_number("--grace", given.get("grace", 0), 0)
+        for path in given.get("watch", []) + given.get("ignore", []):
+            check_path(path)
+    except ValueError as error:
+        parser.error(str(error))
+    if "check_time" in given:
+        given["check_time"] /= 1000
+    return given, target
+
+
+def make_parser() -> "argparse.ArgumentParser":
+    usage = "%(prog)s [options] (-m module | script | directory | zip | -c code) [args]"
+    text = "Run a Python program, and restart it when its source changes."
+    hint = "Everything from the target on belongs to the program."
+    parser = argparse.ArgumentParser("autoreload.py", usage, text, hint)
+    parser.allow_abbrev, parser.argument_default = False, argparse.SUPPRESS
+    add = parser.add_argument
+    add("--watch", metavar="PATH", action="append", help="also watch a path or a glob")
+    add("--ignore", metavar="GLOB", action="append", help="never restart for these")
+    add("--until-success", action="store_true", help="end when the program succeeds")
+    add("--check-time", metavar="MS", type=float, help="see a change within that (500)")
+    add("--grace", metavar="SECONDS", type=float, help="for hooks, then the end (2)")
+    add("--clear", action="store_true", help="clear the terminal before each run")
+    add("--version", action="version", version=f"autoreload {__version__}")
+    parser.error = lambda message: sys.exit(say(message) or 2)  # type: ignore
+    return parser
+
+
+def split(words: "Words", valued: "tuple[str, ...]") -> "tuple[list[str], list[str]]":
+    """Split a command line into its options and its target with all that follows.
+
+    `valued` names the options that take the next word as their value.
+    """
+    options, rest = [], list(words)
+    while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
+        word = rest.pop(0)
+        takes_next = word in valued
+        for i, letter in enumerate("" if word.startswith("--") else word):
+            if letter in "cm":
+                options += [word[:i]] if i > 1 else []
+                return options, ["-" + letter, *filter(None, [word[i + 1 :]]), *rest]
+            if "-" + letter in valued:
+                takes_next = i + 1 == len(word)
+                break
+        options += [word, *rest[:1]] if takes_next else [word]
+        rest = rest[1:] if takes_next else rest
+    return options, rest[1:] if rest[:1] == ["--"] else rest
+
+
+# --- The basics -----------------------------------------------------------------------
+
+FILE = os.path.abspath(__file__)
+IS_POSIX = os.name == "posix"
+IS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, -I
+RESTART = 213  # the exit status of a program that could report nothing any more
+
+BOTH_MODULES = ["fnmatch", "importlib.util", "re", "signal", "traceback", "warnings"]
+if not IS_POSIX or not os.path.exists("/proc/self/stat"):
+    BOTH_MODULES.append("subprocess")
+PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
+SHELL_MODULES = [*BOTH_MODULES, "select", "socket"] + ["termios"] * IS_POSIX
+
+
+def load(*names: str, target: "Words | None" = None) -> None:
+    """Make modules of the standard library globals of this file.
+
+    The user's own ones of the same names are neither run nor hidden; `target` is the
+    user's that will be run.
+    """
+    lib, me = os.path.dirname(os.__file__), _thread.get_ident()
+    folders = [lib, f"{lib}/lib-dynload", f"{sys.base_exec_prefix}/DLLs"]
+    # importlib.machinery has it, too; but that could be the user's.
+    finder = sys.modules["_frozen_importlib_external"].PathFinder
+
+    class StandardLibrary:
+        """A finder that lets the imports of this thread see nothing else."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> "Any":
+            if _thread.get_ident() != me or path or name in sys.builtin_module_names:
+                return None
+            if spec := finder.find_spec(name, folders):
+                return spec
+            raise ModuleNotFoundError(f"not in the standard library: {name}", name=name)
+
+    known, theirs = set(sys.modules), {}
+    for name in sys.stdlib_module_names & known:
+        spec = attempt(lambda: sys.modules[name].__spec__)
+        origins = "built-in", "frozen", lib
+        if not str(getattr(spec, "origin", "")).startswith(origins):
+            theirs[name] = sys.modules.pop(name)
+    sys.meta_path.insert(0, StandardLibrary)
+    try:
+        for name in names:
+            __import__(name)
+            globals()[name.partition(".")[0]] = sys.modules[name.partition(".")[0]]
+    finally:
+        sys.meta_path.remove(StandardLibrary)
+        sys.modules.update(theirs)
+    user_s = [*map(str, sys.path[: sys.path.index(lib)])]
+    user_s += [os.path.dirname(word) for word in target or ()][:1]
+    for name in sys.modules.keys() - known:
+        paths = [os.path.join(folder, name) for folder in user_s]
+        if any(os.path.exists(path + ".py") or os.path.isdir(path) for path in paths):
+            del sys.modules[name]  # the user's own, of that name, comes first
+
+
+def unpatched(module: "Any", name: str) -> "Any":
+    """Return a function as it was before gevent has replaced it."""
+    original = getattr(sys.modules.get("gevent.monkey"), "get_original", None)
+    return original(module.__name__, name) if original else getattr(module, name)
+
+
+sleep = unpatched(time, "sleep")
+
+
+def show(text: str) -> None:
+    """Write on stderr at once, whole, past the program's buffers."""
+    attempt(lambda: os.write(2, text.encode(errors="backslashreplace")))
+
+
+def say(text: str) -> None:
+    show(f"autoreload: {text}\n")
+
+
+def show_error(text: str) -> None:
+    """Show the exception that is being handled, and say what happens next, if at all."""
+    kind, error, trace = sys.exc_info()
+    if text and trace:  # its first frame is ours
+        show("".join(traceback.format_exception(kind, error, trace.tb_next)))
+        say(text)
+
+
+def attempt(fn: "Callable[[], Any]") -> "Any":
+    """Call a function; return None if it fails."""
+    try:
+        return fn()
+    except Exception:
+        return None
+
+
+def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
+    """Wait for a condition; return whether it has come true by the deadline."""
+    while not is_so() and time.monotonic() < deadline:
+        sleep(0.001)
+    return is_so()
+
+
+def read(path: str, position: int = 0) -> bytes:
+    """Return what is in a file from a position on; nothing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(position)
+            return file.read()
+    except OSError:
+        return b""
+
+
+# --- The entrance: one copy serves a process, however many are loaded -----------------
+
+# The first one.  The others, of whatever version, hand out its functions for their own.
+_first = vars(sys).setdefault("_autoreload_2", globals())
+if _first is globals():
+    _program = Program(take_state())
+else:
+    globals().update({name: _first[name] for name in __all__ if name in _first})
+
+if __name__ == "__main__" and "target" in _program.state:
+    enter(_program.state)
+    run_target(_program.state["target"])
+elif __name__ == "__main__":
+    main()
