@@ -1,264 +1,1823 @@
 # SPDX-License-Identifier: MIT-0
 #
-# One file, standard library only: copy it into your project.  To update a copy,
-# replace it by a newer one; __version__ tells which one you have.
+# One file, standard library only: copy it into your project.
 """Restart a Python program when its source changes.
 
 A restart is what you would have done by hand: Ctrl-C, arrow-up, Enter.
 
-In front of a command:
-
     python autoreload.py -m http.server 8000
 
-In a program:
+or, in a program:
 
     import autoreload
     autoreload.start()
 
-A background thread looks at the files of all imported modules and at what `watch`
-was given.  When one has changed, it
+There are two processes, as there are when you do it by hand.  The *shell* is what was
+typed above.  It runs no code of yours, so all that it hands on to the program is still
+as it was at launch.  It starts the program, waits for its end, and starts it again;
+after a failure it waits for a change first.
 
-1. waits until the files are quiet, so that one save is one restart;
-2. compiles what changed: a half-typed edit is shown, and the old code runs on;
-3. runs the reload hooks;
-4. sends Ctrl-C to the main thread, so that `finally`, `with`, `atexit` and a
-   server's own graceful stop happen; after `grace` seconds it goes on regardless;
-5. ends the workers that the program forked, or started with `multiprocessing`;
-6. puts the terminal, signals, descriptors, directory and environment back as they
-   were at launch, and executes the same command in the same process.
+The *program* is your command, run by Python itself.  The shell gets this file into it by
+a `sitecustomize` module of its own, which Python imports before the first line of yours.
+There, a thread polls the modification times of all loaded modules.  After a change it
+presses Ctrl-C, as you would have done, and the program ends as it ends by hand.
 
-A program that fails is reported and run again after the next change.
+What the shell must know when the program is gone stands in the *report*, a file of lines
+in a private directory, to which the program and its forked workers append.
 
-Limits: it is for development.  An interactive interpreter or a notebook has no
-command to repeat, so `start` steps aside there.  Processes started by `subprocess`
-are the program's own to end, for instance in a reload hook.  AUTORELOAD=0 in the
-environment switches everything off.
+A plain program that calls `start` has no shell yet.  At its first restart it becomes one.
 """
 
-import builtins
+import _thread
+import marshal
 import os
+import stat
 import sys
-
-if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
-    sys.path[0] = __file__  # not its directory: a types.py beside it is not for us
-
-import threading
 import time
-from stat import S_ISDIR
-from stat import S_ISSOCK
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time, load() imports them when watching begins
     import argparse
-    import json
-    from collections.abc import Callable
-    from collections.abc import Coroutine
-    from collections.abc import Iterable
-    from socket import socket
-    from types import CodeType
-    from types import FrameType
-    from types import ModuleType
-    from types import TracebackType
-    from typing import Any
-    from typing import NoReturn
-    from typing import TypeVar
+    import atexit
+    import errno
+    import fnmatch
+    import gc
+    import importlib.util
+    import re
+    import resource
+    import runpy
+    import select
+    import signal
+    import socket
+    import subprocess
+    import termios
+    import traceback
+    import warnings
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, NoReturn, TypeVar
 
-    Address = str | os.PathLike[str] | tuple[str, int]
     Hook = TypeVar("Hook", bound=Callable[[], object])
+    Path = str | os.PathLike[str]
+    Address = str | tuple[str, int]
+    Words = list[str]
+    Facts = dict[str, Any]
+    Stamp = tuple[int, ...] | None  # None: there is no such file
 
-__version__ = "1.0.0"
-__all__ = [
-    "add_reload_hook",
-    "ignore",
-    "listen",
-    "main",
-    "restart",
-    "restarts",
-    "start",
-    "wait",
-    "watch",
-]
+__version__ = "2.0.0"
+__all__ = ["add_reload_hook", "ignore", "listen", "main"]
+__all__ += ["restart", "restarts", "start", "wait", "watch"]
+
+restarts = 0  # how many times the program has been restarted
 
 
 def start(
     io_loop: "Any" = None, check_time: float = 500, *, grace: float = 2.0
 ) -> None:
-    """Begin watching in a daemon thread, and return at once.
+    """Begin to watch in a daemon thread, and return at once.
 
-    `check_time` is in milliseconds: a change to a file of your own is seen within it,
-    usually within a fifth of it; a package that is installed or replaced, once that
-    has paused; an edit of an installed file within 32 times it.  `grace` is in seconds:
-    so long may the hooks take, and then the program's clean-up.  `io_loop` is where
-    hooks run: an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token, or a
-    function that schedules a function.  None means the running asyncio loop, if there
-    is one, else a thread of the watcher's.
+    A change to a file of the program's own is seen within `check_time` milliseconds.
+    Hooks, and then the end of the program, may take `grace` seconds each.  Hooks run on
+    the thread of `io_loop`: an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio
+    token, or a function that schedules a function.  None takes the asyncio loop that is
+    running here; if none is, hooks run on a thread of their own.
 
-    May be called again, which changes nothing, and from any thread.  Raises
-    TypeError or ValueError for arguments of the wrong kind.
+    May be called from any thread; calling it again changes the settings.  Where there
+    is no command to repeat, as in a notebook, it warns once and does nothing.  On
+    Windows, in a program that has no shell, it does not return: it runs the same command
+    as the program, and exits with its status.  Raises TypeError or ValueError.
     """
     if isinstance(io_loop, (int, float)):  # tornado 5 and later: start(check_time)
-        io_loop, check_time = None, io_loop
-    _reloader.start(io_loop, check_time, grace)
+        check_time, io_loop = io_loop, None
+    check_number("check_time", check_time, 1)
+    check_number("grace", grace, 0)
+    scheduler(io_loop)
+    _program.begin(io_loop, check_time=check_time / 1000, grace=grace)
 
 
 def wait() -> None:
-    """Block until a watched file changes, then restart: for the end of a script.
-
-    Returns at once where `start` does nothing.
-    """
-    _reloader.wait()
+    """Block until a watched file changes, then restart: for the end of a script."""
+    while _program.begin():
+        time.sleep(5)
 
 
-def watch(path: "str | os.PathLike[str]") -> None:
+def watch(path: "Path") -> None:
     """Also watch a file, a directory with all below it, or a glob pattern.
 
-    What does not exist yet is watched for its creation.  What is installed counts as
-    your own, then.  In a directory, what `SKIPPED` names is left out, and so are
-    virtual environments.
+    What does not exist yet is watched for its creation.  Raises TypeError, ValueError.
     """
-    _reloader.watch(os.path.abspath(path_of(path)))
+    path = os.path.abspath(check_path(path))
+    is_there = bool(split_glob(path)[1]) or os.path.exists(path)
+    if not (is_there or _program.launch.is_off or restarts):
+        name = name_of(path, _program.launch.directory)
+        say(f"{name} does not exist yet, waiting for it")
+    moment = time.time_ns() - 10**7  # the clock of files may be a little behind
+    _program.report.tell("watch", (path, stamp_of(path), moment))
 
 
-def ignore(pattern: "str | os.PathLike[str]") -> None:
-    """Never restart for paths that match `pattern`, or lie below one that does.
+def ignore(pattern: "Path") -> None:
+    """Never restart for paths that match a glob, or lie below one that does.
 
-    A glob: relative to any directory, `*` also matches `/`.
+    A pattern with `/` or `..` in it is relative to the working directory; any other is
+    compared with each name in a path.  Raises TypeError, ValueError.
     """
-    _reloader.ignore(path_of(pattern))
+    pattern = check_path(pattern)
+    is_name = not {"/", os.sep} & set(pattern) and pattern != ".."
+    _program.report.tell("ignore", pattern if is_name else os.path.abspath(pattern))
 
 
 def add_reload_hook(fn: "Hook") -> "Hook":
     """Call `fn()` before each restart, in order of registration; return `fn`.
 
-    It runs on the thread of the loop given to `start`; a coroutine is awaited.
+    What it returns is awaited if it can be.  Raises TypeError.
     """
     if not callable(fn):
         raise TypeError(f"a reload hook must be callable, not {fn!r}")
-    _reloader.hooks.append(fn)
+    _program.hooks.append(fn)
     return fn
 
 
 def restart() -> None:
-    """Restart now, as if a watched file had changed; before `start`, once it is on."""
-    _reloader.workers.tell("restart")
-    _reloader.watch_thread.requested = True
+    """Restart now, as though a watched file had changed; before `start`, once it is on."""
+    _program.report.tell("request")
 
 
-def listen(address: "Address") -> "socket":
+def listen(address: "Path | tuple[str, int]") -> "socket.socket":
     """Return a listening socket that stays open across restarts.
 
-    `address` is (host, port) for TCP, or a path for a Unix socket.  Connections made
-    during a restart wait in the backlog.  Under supervision, as on Windows, it is an
-    ordinary listening socket.
+    `address` is (host, port), where an empty host means IPv4 and IPv6, or the path of a
+    Unix socket.  The same address gives the same socket.  On Windows it is an ordinary
+    one.  Raises TypeError, ValueError, OSError.
     """
-    return _reloader.sockets.listen(address)
+    if not isinstance(address, tuple):
+        address = check_path(address)
+    elif list(map(type, address)) != [str, int]:
+        raise TypeError(f"an address must be (host, port) or a path, not {address!r}")
+    load("errno", "socket")
+    is_ordinary = _program.launch.is_off or not IS_POSIX
+    return open_socket(address) if is_ordinary else _program.sockets.listen(address)
 
 
-def main(argv: "Iterable[str] | None" = None) -> None:
-    """Run the command line: `python autoreload.py --help`."""
-    run(sys.argv[1:] if argv is None else list(argv))
+def main(argv: "Words | None" = None) -> "NoReturn":
+    """Run the command line, as `python autoreload.py --help` describes it."""
+    options, target = parse(sys.argv[1:] if argv is None else argv)
+    load(*SHELL_MODULES)
+    if _program.launch.is_off:
+        words = [sys.executable, *_program.launch.flags, *target]
+        if IS_POSIX:
+            os.execv(sys.executable, words)
+        os._exit(subprocess.call(words))
+    Shell(target, options, _program.state).run()
 
 
-def path_of(path: "str | os.PathLike[str]") -> str:
-    """Check an argument that names a path or a pattern."""
-    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+def check_number(name: str, value: object, least: float) -> None:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    if not least <= value < 1e9:
+        raise ValueError(f"{name} must be at least {least} and below 1e9, not {value}")
+
+
+def check_path(path: "Path") -> str:
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise TypeError(f"a path must be str or os.PathLike, not {path!r}")
     if not text or "\0" in text:
-        raise ValueError(f"a path must not be empty nor contain NUL: {path!r}")
+        raise ValueError(f"a path must not be empty nor contain NUL: {text!r}")
     return text
 
 
-def check_number(name: str, value: object, least: int) -> None:
-    """Check an argument that is a number of milliseconds or seconds."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    if not least <= value < 1e9:
-        rule = f"{name} must be at least {least} and below 1e9"
-        raise ValueError(f"{rule}, not {value!r}")
+# --- The shell: it runs the program, again and again ----------------------------------
 
 
-# --- The basics: what every room uses -------------------------------------------------
+class Shell:
+    """The process that was launched: it starts the program, waits, and decides."""
 
-FILE = os.path.abspath(__file__)
-HAS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, -I
-_signal = __import__("_signal")  # signal without its enums, which take long to import
+    def __init__(self, target: "Words", options: "Facts", state: "Facts") -> None:
+        self.target, self.options = target, options
+        self.name = target[1] if target[0] == "-m" else target[0]
+        self.directory = os.getcwd()
+        self.restarts = 0
+        self.streak: "dict[str, int]" = {}  # see Guard
+        self.is_deaf = False  # whether the user knows that we do not get in
+        self.child = Child(state)
+        self.sockets = SharedSockets(state.get("sockets", {}))
+        self.hear(state.get("folder", ""), state.get("began", 0))
+
+    def run(self) -> "NoReturn":
+        """Run the program again and again, until it or its user ends that."""
+        if not self.report.folder:  # else there was a first run: a plain program
+            self.start_program()
+        while True:
+            self.wait_for_end()
+            self.take_what_is_left()
+            self.end_if_asked()
+            if not self.is_restart:
+                self.end_if_done()
+                self.wait_for_change()
+            self.prepare_restart()
+            self.start_program()
+
+    def start_program(self) -> None:
+        """Start the program, as soon as all that it needs is there."""
+
+        def start() -> None:
+            self.report.remove()
+            os.chdir(self.directory)  # it may be a new one of the same name
+            is_script = self.restarts > 0 and self.target[0] not in ("-m", "-c")
+            for path in sys.executable, FILE, *self.target[:is_script]:
+                os.stat(path)
+            self.hear(make_folder(), time.time_ns())
+            if self.options.get("clear") and os.isatty(1):
+                os.write(1, b"\033[H\033[2J\033[3J")
+            self.child.start(*way_in(self))
+
+        persist(start, self.directory, lambda: self.wait_a_moment(0.2))
+
+    def hear(self, folder: str, began: int) -> None:
+        """From now on, hear what a run of the program reports."""
+        self.report = Report(folder)
+        self.watcher = Watcher(self.directory, Guard(self.streak), began)
+
+    def wait_for_end(self) -> None:
+        """Wait for the program's end; pass signals on, and look after it meanwhile."""
+        while self.child.pid:
+            number = self.child.wait(2)  # seconds between two looks of the shell's own
+            if self.child.pid and number:
+                self.report.tell("signal", time.monotonic())
+                self.child.pass_on(number)
+            elif self.child.pid:
+                self.look()
+
+    def look(self) -> None:
+        """See whether the program still watches; if not, end it for a change."""
+        self.watcher.hear(self.report)
+        if "began" not in self.report.told and not self.is_deaf:
+            self.is_deaf = True
+            say(f"{self.name} does not let autoreload in, a change is seen at its end")
+        is_silent = not self.child.is_stopped and self.report.is_silent()
+        if "restart" in self.report.told:  # it is ending, within its grace
+            return
+        if is_silent and (reason := self.watcher.reason("the program hangs")):
+            self.report.tell("restart", {"moment": time.monotonic()})
+            say(f"{reason} and the program hangs, restarting")
+            self.child.end(self.watcher.settings["grace"])
+
+    def take_what_is_left(self) -> None:
+        """Take what the program has left behind at its end."""
+        self.watcher.hear(self.report)
+        self.is_restart = "restart" in self.report.told or self.child.status == RESTART
+        self.child.terminal.restore(self.is_restart)
+        self.sockets.keep(self.report.told.get("listen", []), self.is_restart)
+        for fd in range(3):  # an event loop of the program may have changed that
+            attempt(lambda: os.set_blocking(fd, True))
+        if self.child.status:
+            end_processes(self.child.leftovers, 0.5)
+
+    def end_if_asked(self) -> None:
+        """End if a signal of the user's has ended the program.
+
+        It was survived if it came long ago, or well before a restart was asked for.
+        """
+        told = self.report.last("restart", {"moment": time.monotonic() - 60})
+        moment, number = self.child.asked
+        if moment > told["moment"] - self.watcher.settings["grace"] * self.is_restart:
+            self.end(-number if self.is_restart else self.child.status)
+
+    def end_if_done(self) -> None:
+        """End if no change could lead to another run, or nobody would see it."""
+        told = self.report.told
+        has_begun = self.watcher.loaded and "missing" not in told or "failure" in told
+        if self.child.status in (1, 2) and not has_begun and not self.restarts:
+            self.end(2)  # there is no such target, as Python has said
+        is_done = self.child.status == 0 and "until_success" in self.options
+        if is_done or -self.child.status in numbers_of(ENDING) or is_broken(1):
+            self.end(self.child.status)
+
+    def wait_for_change(self) -> None:
+        """Say how the program has ended, and wait until something has changed."""
+        failures = self.report.told.get("failure", [])
+        outcome = "failed" if failures else self.child.outcome()
+        self.watcher.watch_sources(failures, self.child.status != 0)
+        say(f"{self.name} {outcome}, waiting for a change")
+        while not (reason := self.watcher.reason("waiting for a change")):
+            self.wait_a_moment(self.watcher.settings["check_time"] / 5)
+        say(f"{reason}, restarting")
+
+    def wait_a_moment(self, seconds: float) -> None:
+        """Wait while there is no program; end if that is the user's will."""
+        if (number := self.child.wait(seconds)) in numbers_of(ENDING):
+            self.end(-number)
+        if is_broken(1):
+            self.end(self.child.status)
+
+    def prepare_restart(self) -> None:
+        """Leave nothing of the last run to the next one."""
+        if "left" not in self.report.told:
+            end_processes(self.child.leftovers, 0.5)
+        told = self.report.last("restart", {})
+        self.streak = told.get("streak", self.watcher.guard.next_streak)
+        drop_bytecode(self.watcher.stale().union(told.get("changed", [])))
+        self.restarts += 1
+
+    def end(self, status: int) -> "NoReturn":
+        """End as the program has ended: with its status, or by the same signal."""
+        self.report.remove()
+        if status < 0 and IS_POSIX and os.getpid() > 1:  # PID 1 gets none of its own
+            attempt(lambda: signal.signal(-status, signal.SIG_DFL))  # not for SIGKILL
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [-status])
+            os.kill(os.getpid(), -status)
+        code = status if status >= 0 else 128 - status
+        os._exit(code - 2**32 if code >= 2**31 else code)  # of a crash on Windows
 
 
-def has_room(file: "Any") -> bool:
-    """Whether a file takes more at once, unlike a pipe that nobody reads."""
-    try:
-        import select
+# --- The child: how the shell starts a program, waits for it, and ends it -------------
 
-        return bool(select.select([], [file], [], 0)[1])
-    except Exception:  # it has no descriptor; Windows
+
+class Posix:
+    """A child process, and the signals of the shell, which come at one place only."""
+
+    pid = group = 0  # of the program; pid is 0 when it is gone
+
+    def __init__(self, state: "Facts") -> None:
+        self.status: int = state.get("status", 0)  # -n: it has died of signal n
+        self.asked = NEVER  # when, monotonic, and by which signal the user said: end
+        self.terminal = Terminal()
+        self.neighbours = set(members(os.getpgrp()) if self.terminal.is_there else ())
+        self.hear_signals(state)
+
+    def hear_signals(self, state: "Facts") -> None:
+        """Ignore what was ignored at launch, and hold back what wait() is to get."""
+        self.mask = state.get("mask", signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        ignored = set(state.get("ignored", ignored_signals()))
+        for number in ignored_signals() | ignored:  # a plain program may change that
+            handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
+            signal.signal(number, handler)
+        self.heard = numbers_of(PASSED) - ignored | numbers_of(WAKING)
+        for number in self.heard - numbers_of(ENDING):  # to forget what is pending
+            signal.signal(number, signal.SIG_IGN)
+        for number in self.heard:  # BSDs forget a blocked SIGCHLD without a handler
+            signal.signal(number, lambda number, frame: None)
+        held = {*self.mask, *self.heard, signal.SIGTTOU}
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def start(self, words: "Words", environment: "dict[str, str]") -> None:
+        """Start the program as at launch, but for Ctrl-C: Python would die of it."""
+        options: "Facts" = {} if self.terminal.is_there else {"setpgroup": 0}
+        options["setsigmask"] = {*self.mask, signal.SIGINT}  # until enter()
+        options["setsigdef"] = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores them
+        self.asked, self.is_stopped = NEVER, False
+        self.pid = os.posix_spawn(words[0], words, environment, **options)
+        self.group = os.getpgrp() if self.terminal.is_there else self.pid
+        for number in signal.sigpending() & numbers_of(TYPED):
+            send(number, [self.pid])  # it came from the terminal before the program did
+
+    def wait(self, seconds: float) -> int:
+        """Wait for a signal; return its number, or 0 if it is none of the user's."""
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        number = signal.sigwait(self.heard)
+        options = os.WNOHANG | os.WUNTRACED | os.WCONTINUED
+        while any(ended := attempt(lambda: os.waitpid(-1, options)) or (0, 0)):
+            if ended[0] == self.pid:  # else it was an orphan
+                self.is_stopped = os.WIFSTOPPED(ended[1])
+                if os.WIFEXITED(ended[1]) or os.WIFSIGNALED(ended[1]):
+                    self.pid, self.status = 0, os.waitstatus_to_exitcode(ended[1])
+        if number in numbers_of(ENDING):
+            self.asked = time.monotonic(), number
+        return 0 if number in numbers_of(WAKING) else number
+
+    def outcome(self) -> str:
+        if self.status < 0:
+            name = attempt(lambda: signal.Signals(-self.status).name)
+            return f"died of {name or -self.status}"  # a realtime signal has no name
+        return f"exited with status {self.status}" if self.status else "ended"
+
+    def pass_on(self, number: int) -> None:
+        """Let the program have a signal, unless the terminal has sent it to both.
+
+        What can be typed is for all of a job.
+        """
+        if number not in numbers_of(TYPED):
+            send(number, [self.pid])
+        elif not self.terminal.is_foreground():
+            send(number, [self.pid if self.terminal.is_there else -self.group])
+
+    def end(self, grace: float) -> None:
+        """Press Ctrl-C; kill the program if it is still there after `grace` seconds."""
+        send(signal.SIGINT, [self.pid])
+        deadline = time.monotonic() + grace
+        while self.pid and time.monotonic() < deadline:
+            self.wait(0.1)
+        if self.pid:
+            send(signal.SIGKILL, [self.pid])
+
+    def leftovers(self) -> "Iterable[int]":
+        """Return what the program has started, and left in its process group."""
+        found = members(self.group) if self.group else {}
+        ours = found.keys() - self.neighbours
+        return [pid for pid in ours if found[pid][0] not in ours]
+
+
+class Windows(Posix):
+    """The same without signals: a console sends Ctrl-C to shell and program."""
+
+    def hear_signals(self, state: "Facts") -> None:
+        self.number = 0  # of a signal that wait() has not returned yet
+        for number in numbers_of(ENDING):
+            signal.signal(number, self.note)
+
+    def note(self, number: int, frame: object) -> None:
+        self.asked, self.number = (time.monotonic(), number), number
+
+    def start(self, words: "Words", environment: "dict[str, str]") -> None:
+        self.asked, self.number, self.is_stopped = NEVER, 0, False
+        self.process = subprocess.Popen(words, env=environment)
+        self.pid = self.process.pid
+
+    def wait(self, seconds: float) -> int:
+        """Wait in short steps, since no wait heeds Ctrl-C before it ends."""
+        deadline = time.monotonic() + seconds
+        while not self.number and (left := deadline - time.monotonic()) > 0:
+            if not self.pid:
+                time.sleep(min(left, 0.05))
+            elif attempt(lambda: self.process.wait(min(left, 0.1))) is not None:
+                self.pid, self.status = 0, self.process.returncode
+                return 0
+        number, self.number = self.number, 0
+        return number
+
+
+Child = Windows if os.name == "nt" else Posix
+
+
+class Terminal:
+    """The terminal that controls us, if there is one, and what is set there."""
+
+    def __init__(self) -> None:
+        self.settings = self.ask(lambda fd: termios.tcgetattr(fd))
+        self.is_there = self.settings is not None
+
+    def ask(self, fn: "Callable[[int], Any]") -> "Any":
+        """Call a function with a descriptor of the terminal; None if there is none."""
+        try:
+            with open("/dev/tty", "r+b", buffering=0) as file:
+                return fn(file.fileno())
+        except Exception:
+            return None
+
+    def is_foreground(self) -> bool:
+        """Whether what is typed there, as Ctrl-C, goes to our process group."""
+        return not IS_POSIX or bool(self.ask(os.tcgetpgrp) == os.getpgrp())
+
+    def restore(self, is_restart: bool = True) -> None:
+        """Put the settings back, and us into the foreground if nobody is there.
+
+        A restart throws away what was typed and not read, as Ctrl-C does.
+        """
+        group = self.is_there and self.ask(os.tcgetpgrp)
+        if group and group != os.getpgrp() and not members(group):
+            self.ask(lambda fd: os.tcsetpgrp(fd, os.getpgrp()))
+        if self.is_there and self.is_foreground():
+            when = termios.TCSAFLUSH if is_restart else termios.TCSANOW
+            self.ask(lambda fd: termios.tcsetattr(fd, when, self.settings))
+
+
+def is_broken(fd: int) -> bool:
+    """Whether nobody reads any more what is written there: of a pipe, or a terminal."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+# --- The processes: what has been started, and how it is ended ------------------------
+
+TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to all
+ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
+PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
+WAKING = "SIGCHLD", "SIGALRM"  # a child has ended; the time is over
+NEVER = -1e9, 0  # when, and by which signal
+FORKED = 0x40  # PF_FORKNOEXEC, in the flags of a process of Linux
+PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
+
+
+def numbers_of(names: "Iterable[str]") -> "set[int]":
+    return {int(getattr(signal, name)) for name in names if hasattr(signal, name)}
+
+
+def ignored_signals() -> "set[int]":
+    """Return which signals are ignored, but for those that Python itself ignores."""
+    numbers = signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
+    return {int(n) for n in numbers if signal.getsignal(n) == signal.SIG_IGN}
+
+
+def members(group: int) -> "dict[int, tuple[int, bool]]":
+    """Return the living processes of a group: the parent, and whether it is a worker.
+
+    A worker runs the same program: it was forked, or started by multiprocessing.
+    """
+    rows = rows_of_proc() if stat_fields("self") else rows_of_ps()
+    return {  # but for multiprocessing's tracker, which ends after all others
+        pid: (parent, is_forked or "multiprocessing" in command)
+        for pid, parent, job, state, is_forked, command in rows
+        if job == group and state not in "ZX" and ".resource_tracker" not in command
+    }
+
+
+def stat_fields(pid: str) -> "Words":
+    """Return what Linux tells of a process, from its state on; nothing elsewhere."""
+    data = read(f"/proc/{pid}/stat") if IS_POSIX else b""
+    return data.rpartition(b")")[2].decode().split()
+
+
+def rows_of_proc() -> "Iterator[tuple[int, int, int, str, bool, str]]":
+    """Yield id, parent, group, state, whether it has executed nothing, and command."""
+    for pid in filter(str.isdigit, attempt(lambda: os.listdir("/proc")) or ()):
+        if fields := stat_fields(pid):
+            parent, group, flags = (int(fields[i]) for i in (1, 2, 6))
+            command = os.fsdecode(read(f"/proc/{pid}/cmdline"))
+            yield int(pid), parent, group, fields[0], bool(flags & FORKED), command
+
+
+def rows_of_ps() -> "Iterator[tuple[int, int, int, str, bool, str]]":
+    """Yield the same without /proc: what has its parent's command was forked."""
+    lines = (attempt(lambda: subprocess.check_output(PS)) or b"").splitlines()
+    rows = [row for line in lines if len(row := os.fsdecode(line).split(None, 4)) == 5]
+    commands = {row[0]: row[4] for row in rows}
+    for pid, parent, group, state, command in rows:
+        is_forked = commands.get(parent) == command
+        yield int(pid), int(parent), int(group), state[0], is_forked, command
+
+
+def send(number: int, pids: "Iterable[int]") -> None:
+    for pid in pids:
+        attempt(lambda: os.kill(pid, number))
+
+
+def end_processes(find: "Callable[[], Iterable[int]]", grace: float) -> None:
+    """Have processes end by SIGTERM; kill what `find` still finds after the grace."""
+    deadline, asked = time.monotonic() + grace, set[int]()
+    while (found := set(find())) and (left := deadline - time.monotonic()) > -1:
+        send(signal.SIGTERM, found - asked)
+        send(signal.SIGKILL, found if left < 0 else ())
+        asked |= found
+        sleep(0.01)
+
+
+# --- The program: it watches itself, and ends for its next run ------------------------
+
+
+class Program:
+    """The process that runs the user's code."""
+
+    # How far a stop is; the thread that watches and the main thread tell each other.
+    is_stopping = False  # until the main thread sees that it has ended by hand
+    is_interrupted = False  # whether Ctrl-C has been pressed
+    has_ended = False  # whether the main thread is past its exit functions
+
+    def __init__(self, state: "Facts") -> None:
+        self.state = state  # what the shell has said; nothing in a plain program
+        self.options: "Facts" = state.get("options", {})  # of the command line
+        self.launch = Launch()
+        self.target: "Words" = state.get("target", self.launch.target)
+        self.pid = os.getpid()
+        self.report = Report(state.get("folder", ""))
+        self.sockets = Sockets(state, self.report)
+        self.hooks: "list[Callable[[], object]]" = []
+        self.io_loop: "Any" = None
+        self.begun = _thread.allocate_lock()  # taken by the first begin(), for ever
+
+    # On any thread.
+
+    def begin(self, io_loop: "Any" = None, **settings: float) -> bool:
+        """Begin to watch, if that is possible; return whether it is."""
+        if self.begun.locked() and os.getpid() != self.pid:
+            return True  # a worker: its parent watches
+        obstacle = "" if self.state or self.launch.is_off else self.launch.obstacle()
+        if obstacle:
+            self.launch.is_off = True  # so that it is said once
+            load("warnings")
+            text = f"autoreload: {obstacle}, nothing is watched"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        if self.launch.is_off:
+            return False
+        is_first = self.begun.acquire(blocking=False)
+        if is_first and not self.state and not IS_POSIX:
+            main(["--until-success", *self.target])
+        if is_first or settings:  # else it is wait() that asks
+            self.io_loop = running_loop() if io_loop is None else io_loop
+            self.report.tell("settings", settings | self.options)
+        if is_first:
+            self.set_up()
         return True
 
+    def set_up(self) -> None:
+        """Set up all that will ever be needed: nothing is imported after that."""
+        load(*PROGRAM_MODULES, target=self.target)
+        if not self.state:
+            self.launch.note_process()
+            self.report.folder = make_folder()
+        self.main_ident = main_thread_ident()
+        warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
+        warnings.filterwarnings("ignore", module="<autoreload>")  # see compiles()
+        guard = Guard(self.state.get("streak", {}))
+        self.watcher = Watcher(self.launch.directory, guard, self.launch.began)
+        self.imports = Imports(self.report, self.watcher)
+        if self.state:
+            self.imports.note(absolute(self.target[0]))
+        else:  # at once: a program that ends has no __main__.__file__ any more
+            self.imports.list_modules()
+        for argument in filter(os.path.isfile, self.target[1:]):  # -m pdb app.py
+            if argument.endswith((".py", ".pyw")):
+                own, path = self.watcher.own, absolute(argument)
+                self.watcher.add_since(own, path, self.launch.began)
+        for name, note in ("ignore", ignore), ("watch", watch):
+            for value in self.options.get(name, ()):
+                note(value)
+        self.report.tell("began")
+        sys.meta_path.insert(0, self.imports)
+        atexit.register(self.at_exit)
+        mask = hold_back(signal.valid_signals())  # those are for the program's threads
+        unpatched(_thread, "start_new_thread")(self.keep_looking, ())
+        hold_back(mask)
 
-def show(text: str) -> None:
-    """Write on stderr at once, whole, past the program's buffers."""
-    # Closed, fd 2 may be a file of the program's; full, it would hold the restart.
-    if sys.__stderr__ is None or not has_room(2):
-        return
-    try:
-        os.write(2, text.encode(errors="backslashreplace"))
-    except OSError:
-        pass
+    # On the thread that watches.
+
+    def keep_looking(self) -> None:
+        """Look again and again, whatever happens."""
+        said = set()
+        while True:
+            sleep(min(self.watcher.settings["check_time"] / 5, 1))
+            try:
+                self.look()
+            except Exception as error:
+                if repr(error) not in said:
+                    said.add(repr(error))
+                    show_error("something unexpected happened, watching goes on")
+
+    def look(self) -> None:
+        """Look once; restart if something has changed, end if the shell is gone."""
+        self.report.beat()
+        self.watcher.hear(self.report)
+        if IS_POSIX and self.state and os.getppid() != self.state["shell"]:
+            self.end("")
+        if time.monotonic() >= self.watcher.due:
+            self.imports.list_modules()
+        reason = self.watcher.reason("the old code runs on")
+        if "request" in self.report.told:
+            reason = reason or "restart() was called"
+        self.watcher.hear(self.report)
+        since_signal = time.monotonic() - self.report.last("signal", -1e9)
+        is_by_hand = since_signal < self.watcher.settings["grace"]
+        if reason and not is_by_hand and not is_debugging():
+            self.end(reason)
+
+    def end(self, reason: str) -> None:
+        """End the program for its next run; without a reason, for good."""
+        if reason:
+            told = {"moment": time.monotonic(), "changed": self.watcher.pending}
+            told |= {"streak": self.watcher.guard.next_streak}
+            self.report.tell("restart", told)
+            say(f"{reason}, restarting")
+        self.is_stopping = True
+        stop(self)
+        if not self.state:
+            self.become_shell(RESTART)
+        if not self.report.tell("left"):  # there may be no descriptor left
+            os.closerange(3, 4096)
+        os._exit(0 if self.report.tell("left") else RESTART)
+
+    def become_shell(self, status: int) -> None:
+        """Become the shell of the next run, having ended with a status."""
+        fds = {key: fd for key, fd in self.sockets.fds.items() if is_socket(fd)}
+        state = {"folder": self.report.folder, "status": status, "sockets": fds}
+        self.launch.become_shell(state)
+
+    # On the main thread, at its end.
+
+    def at_exit(self) -> None:
+        """As the last exit function: report a failure, or let the thread go on."""
+        if os.getpid() != self.pid:
+            return
+        error = last_error()
+        if self.is_stopping and not self.is_by_hand(error):
+            defer_interrupts()
+            self.run_exit_functions()
+            self.has_ended = True
+            time.sleep(1e6)  # the thread that watches ends the process
+        elif isinstance(error, Exception) and is_outermost(error.__traceback__):
+            folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
+            self.report.tell("failure", [failure_files(error), list(folders)])
+            if not self.state:
+                self.run_exit_functions()
+                self.become_shell(1)
+        elif (
+            not hasattr(sys.modules["__main__"], "__file__") and "-m" in self.target[:1]
+        ):
+            self.report.tell("missing")
+        self.is_stopping, self.has_ended = False, True
+        if not self.state:
+            self.report.remove()
+
+    def is_by_hand(self, error: object) -> bool:
+        """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
+        if not self.is_interrupted:
+            return not isinstance(error, Exception)
+        both = error, getattr(error, "__context__", None)  # two may come together
+        return not self.state and all(isinstance(e, KeyboardInterrupt) for e in both)
+
+    def run_exit_functions(self) -> None:
+        """Run all that are left but ours; there is no public way, and no other."""
+        atexit.unregister(self.at_exit)
+        atexit._run_exitfuncs()
 
 
-def say(text: str) -> None:
-    show(f"autoreload: {text}\n")
+# --- The stop: hooks, Ctrl-C, and the end of what the program has started -------------
 
 
-def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
-    """Wait until it is so, or a moment of the monotonic clock; return whether it is."""
-    while not is_so():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
+def stop(program: Program) -> None:
+    """End the program as by hand, within its grace, but for the process itself."""
+    grace = program.watcher.settings["grace"]
+    call_hooks(program, grace)
+    deadline, before = time.monotonic() + grace, last_error()
+    send(signal.SIGINT, descendants(workers=False))
+    if program.has_ended or interrupt(program):
+        half = deadline - grace / 2
+        wait_until(lambda: program.has_ended or last_error() is not before, half)
+        send(signal.SIGTERM, descendants(workers=True))
+        if not wait_until(lambda: program.has_ended, deadline):
+            place = position(program)
+            say(f"main thread is at {place} after {grace:g} s, restarting anyway")
+        wait_until(requests_are_done, deadline)
+    if not program.is_stopping:  # it has ended by hand
+        _thread.exit()
+    end_processes(descendants, max(0.5, deadline - time.monotonic()))
+    # The exit functions are left where the main thread does not end.
+    for clean_up in program.run_exit_functions, close_files:
+        call_hook(clean_up, None, time.monotonic() + 1)
+
+
+def call_hooks(program: Program, grace: float) -> None:
+    """Call the hooks, one after the other; together they have the grace."""
+    deadline = time.monotonic() + grace
+    for hook in program.hooks:
+        if not call_hook(hook, program.io_loop, deadline):
+            name = getattr(hook, "__qualname__", repr(hook))
+            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
+
+
+def interrupt(program: Program) -> bool:
+    """Press Ctrl-C; return whether the program does anything with it."""
+    handler: "Any" = signal.getsignal(signal.SIGINT)
+    if handler in (signal.SIG_IGN, signal.SIG_DFL):
+        return False
+    if hasattr(getattr(handler, "__self__", None), "allow_kbdint"):
+        handler.__self__.allow_kbdint = True  # else pdb would open its prompt
+    sys.excepthook = without_interrupts(sys.excepthook)
+    sys.unraisablehook = without_interrupts(sys.unraisablehook)
+    program.is_interrupted = True
+    if IS_POSIX:  # interrupt_main() would not wake a thread that sleeps
+        signal.pthread_kill(program.main_ident, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
+    attempt(lambda: scheduler(program.io_loop)(int))  # it may just have gone to sleep
     return True
 
 
-def is_ignored(number: int) -> bool:
-    return bool(_signal.getsignal(number) == _signal.SIG_IGN)
+def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]":
+    """Return a hook of sys that reports all but a KeyboardInterrupt, as ours is."""
+
+    def report_others(*args: "Any") -> None:
+        error = args[1] if len(args) == 3 else args[0].exc_value
+        group: "Any" = getattr(sys.modules["builtins"], "BaseExceptionGroup", ())
+        if isinstance(error, group):  # as trio raises
+            error = error.split(KeyboardInterrupt)[1] or KeyboardInterrupt()
+        if not isinstance(error, KeyboardInterrupt):
+            report(*args)
+        elif len(args) == 3:
+            defer_interrupts()
+
+    return report_others
 
 
-def mask_signals(how: str, signals: "Iterable[int]") -> "list[int]":
-    """Change which signals this thread leaves to others; return which it has left."""
-    if not hasattr(_signal, "pthread_sigmask"):  # Windows
-        return []
-    return list(_signal.pthread_sigmask(getattr(_signal, how), signals))
+def defer_interrupts() -> None:
+    """Leave Ctrl-C to the shell from now on, also where we are going to be it."""
+    attempt(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
 
 
-def is_glob(path: str) -> bool:
-    return bool(set(path) & set("*?[")) and not os.path.exists(path)
+def last_error() -> object:
+    """Return the exception with which the main thread has left the user's code."""
+    return getattr(sys, "last_value", None)
 
 
-def read(path: str) -> bytes:
-    """Return what is in a file; nothing if it cannot be read."""
+def descendants(workers: "bool | None" = None) -> "list[int]":
+    """Return what the program has started in its group: workers, others, or all."""
+    found = members(os.getpgrp()) if IS_POSIX else {}  # Windows has a job object
+    family = {os.getpid()}
+    for _ in found:  # there are at most so many generations
+        family |= {pid for pid in found if found[pid][0] in family}
+    return [pid for pid in family - {os.getpid()} if workers in (None, found[pid][1])]
+
+
+def position(program: Program) -> str:
+    """Return where the main thread is, in the user's own code if it is there."""
+    place, top = "its end", sys._current_frames().get(program.main_ident)
+    for frame, line in traceback.walk_stack(top):
+        path = absolute(frame.f_code.co_filename)
+        if frame.f_globals is not globals():
+            place = f"{name_of(path, program.launch.directory)}:{line}"
+            if not is_installed(path):
+                break
+    return place
+
+
+def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
+    """Return what calls a function on the thread of a loop, of whatever kind."""
+    if io_loop is None:
+        return background
+    names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
+    for name in (*names, "__call__"):  # of asyncio, Tornado, Twisted, trio; a function
+        if hasattr(io_loop, name):
+            return getattr(io_loop, name)  # type: ignore[no-any-return]
+    kinds = "an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token"
+    raise TypeError(f"io_loop must be {kinds}, a function or None, not {io_loop!r}")
+
+
+def background(fn: "Callable[[], object]") -> None:
+    """Call a function on a thread of its own, since it may hang."""
+
+    def run() -> None:
+        hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
+        fn()
+
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
+        fn()
 
 
-def terminal(fd: int) -> "tuple[int, list[Any]]":
-    """Return a terminal and its settings."""
-    import termios
-
-    return fd, termios.tcgetattr(fd)
+def hold_back(signals: "Iterable[int]") -> "Any":
+    """Set which signals this thread does not get; return which those were before."""
+    return attempt(lambda: signal.pthread_sigmask(signal.SIG_SETMASK, signals))
 
 
-def split(
-    words: "Iterable[str]", valued: "tuple[str, ...]"
-) -> "tuple[list[str], list[str]]":
+def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
+    """Call a hook on the thread of the loop; return whether it is done in time."""
+    done: "list[bool]" = []  # whether it was: in time, or not
+    kept: "list[object]" = []  # a task that nobody refers to may vanish
+    text = f"hook {getattr(hook, '__qualname__', hook)} failed, restarting anyway"
+
+    async def finish(awaitable: "Any") -> None:
+        try:
+            await awaitable
+        except BaseException:
+            show_error("" if done else text)
+        done.append(True)
+
+    def call() -> None:
+        try:
+            result = hook()
+            if hasattr(result, "__await__"):
+                return kept.append(run_coroutine(io_loop, finish(result)))
+        except (Exception, SystemExit):
+            show_error("" if done else text)
+        done.append(True)
+
+    try:
+        scheduler(io_loop)(call)
+    except Exception:  # the loop is closed
+        background(call)
+    wait_until(lambda: bool(done), max(deadline, time.monotonic() + 0.01))
+    done.append(False)
+    return done[0]
+
+
+def run_coroutine(io_loop: object, work: "Any") -> object:
+    """Run a coroutine on the thread of the loop; return what must be kept meanwhile."""
+    if hasattr(io_loop, "callFromThread"):  # Twisted
+        return sys.modules["twisted.internet.defer"].ensureDeferred(work)
+    if hasattr(io_loop, "run_sync_soon"):  # trio
+        return sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
+    if loop := running_loop():
+        return loop.create_task(work)
+    asyncio = sys.modules.get("asyncio")  # without it, no loop is needed
+    return asyncio.run(work) if asyncio else list(work.__await__())
+
+
+def running_loop() -> "Any":
+    """Return the asyncio loop that runs on this thread, or None."""
+    return attempt(lambda: sys.modules["asyncio"].get_running_loop())
+
+
+def requests_are_done() -> bool:
+    """Whether no thread of a server of `socketserver` answers a request any more."""
+    threads: "list[Any]" = getattr(sys.modules.get("threading"), "enumerate", list)()
+    return not any("(process_request_thread)" in thread.name for thread in threads)
+
+
+def is_debugging() -> bool:
+    """Whether a prompt of pdb is open on some thread."""
+    code = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
+    tops = sys._current_frames().values()
+    return any(f.f_code is code for top in tops for f, _ in traceback.walk_stack(top))
+
+
+def close_files() -> None:
+    """Close all open files, outer ones first; Python's own end would take longer."""
+    outer = ("zipfile", "ZipFile"), ("io", "TextIOWrapper"), ("gzip", "GzipFile")
+    inner = ("tempfile", "_TemporaryFileWrapper"), ("io", "BufferedWriter")
+    for module, name in *outer, *inner, ("io", "BufferedRandom"):
+        kind = getattr(sys.modules.get(module), name, ())
+        for thing in gc.get_objects():
+            if issubclass(type(thing), kind):
+                is_standard = attempt(lambda: thing.fileno()) in range(3)
+                attempt(lambda: thing.flush() if is_standard else thing.close())
+
+
+# --- The watcher: which files matter, and which of them have changed ------------------
+
+
+class Watcher:
+    """Knows what files were like when they were loaded, and sees that they change.
+
+    The thread in the program has one; the shell has another, which goes by the report.
+    """
+
+    def __init__(self, directory: str, guard: "Guard", began: int) -> None:
+        self.directory = directory
+        self.guard = guard
+        self.began = began  # when the program did, in ns since the epoch
+        self.stamps: "dict[str, Stamp]" = {}  # as loaded or last seen; () differs from any
+        self.own: "set[str]" = set()  # the program's files, and single ones to watch
+        self.loaded: "set[str]" = set()  # those of them that Python has read
+        self.pending: "set[str]" = set()  # what differs from the code that runs
+        self.restart_at = float("inf")  # when that leads to a restart, monotonic
+        self.freshest: "Words" = []  # what was saved last is saved next
+        self.patterns: "Words" = []  # what is ignored
+        self.outputs = list(filter(None, map(status_of, (1, 2))))
+        self.others = Others(self)
+        self.due = 0.0  # when the next round is, in seconds of the monotonic clock
+        self.settings = {"check_time": 0.5, "grace": 2.0}  # seconds
+
+    def hear(self, report: "Report") -> None:
+        """Take in what the program and its workers have reported."""
+        takers: "Facts" = {"file": self.load, "watch": self.watch}
+        takers |= {"ignore": self.patterns.append, "settings": self.settings.update}
+        for kind, value in report.news():
+            if kind in takers:
+                takers[kind](value)
+            else:
+                report.told.setdefault(kind, []).append(value)
+
+    # What matters.
+
+    def load(self, found: "tuple[str, Stamp]") -> None:
+        """List a file of the program's own, with its stamp as it was read."""
+        path, stamp = found
+        self.own.add(path)
+        self.loaded.add(path)
+        if self.stamps.setdefault(path, stamp) != stamp and path not in self.pending:
+            self.stamps[path] = ()  # another process has read another version
+
+    def add_since(self, files: "set[str]", path: str, moment: int) -> None:
+        """Add a file to a set, unless it is ignored; saved after `moment`, it differs."""
+        if path not in self.stamps and not self.ignores(path):
+            self.stamps[path] = stamp_since(path, moment)
+        if path in self.stamps:
+            files.add(path)
+
+    def watch(self, found: "tuple[str, Stamp, int]") -> None:
+        path, stamp, moment = found
+        if not self.ignores(path):  # a glob may be the very name of a file
+            self.stamps.setdefault(path, stamp)
+            self.own.add(path)
+        self.others.globs.setdefault(path, moment)
+
+    def watch_sources(self, failures: "list[Any]", has_failed: bool) -> None:
+        """Watch for new sources of the program, and wherever a failure can be mended."""
+        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
+        folders |= {self.directory} if has_failed else set()
+        self.others.is_awaited = has_failed
+        for files, more in failures:
+            folders.update(more, map(os.path.dirname, files))
+            for file in files:
+                self.add_since(self.own, file, self.began)
+        for folder in folders - {os.sep, ""}:
+            if is_installed(os.path.join(folder, "")):
+                self.others.folders.setdefault(folder, mtime_of(folder))
+            else:
+                glob = os.path.join(folder, "**", "*.py")
+                self.others.globs.setdefault(glob, self.began)
+
+    def ignores(self, path: str) -> bool:
+        """Whether a file is left out: by a pattern, or as one of our outputs."""
+        it = status_of(path)
+        is_output = it and any(os.path.samestat(it, each) for each in self.outputs)
+        return is_output or any(matches_ignore(path, each) for each in self.patterns)
+
+    # What has changed.
+
+    def reason(self, effect: str) -> str:
+        """Look; say why to restart, if that is to be done now.
+
+        `effect` is what happens while something does not compile.
+        """
+        if changed := self.look():
+            self.pending |= self.settle(changed)
+            sources = sorted(self.pending & self.loaded)
+            self.restart_at = float("inf")
+            if all(compiles(path, self.directory, effect) for path in sources):
+                self.restart_at = self.guard.moment_for(self.pending, self.directory)
+        return self.cause() if time.monotonic() >= self.restart_at else ""
+
+    def cause(self) -> str:
+        first = min(self.pending, key=lambda path: (is_installed(path), path))
+        more = f" (+{len(self.pending) - 1} more)" if len(self.pending) > 1 else ""
+        return f"{name_of(first, self.directory)} changed{more}"
+
+    def look(self) -> "set[str]":
+        """Return what has changed: of the freshest files or, if a round is due, of all.
+
+        Rounds are due each check_time, but take at most 1 % of a core.
+        """
+        if time.monotonic() < self.due:
+            return self.compare(self.freshest)
+        began = time.thread_time()
+        changed = self.look_at_own() | self.others.look()
+        cost = time.thread_time() - began
+        self.due = time.monotonic() + max(self.settings["check_time"], 99 * cost)
+        return changed
+
+    def look_at_own(self) -> "set[str]":
+        changed = self.compare(self.own)
+        self.freshest = sorted(self.own, key=lambda path: self.stamps[path] or ())[-2:]
+        return changed
+
+    def compare(self, paths: "Iterable[str]") -> "set[str]":
+        """Return which files differ from what they were, and note what they are."""
+        found = {path: stamp_of(path) for path in paths}
+        differing = {p: s for p, s in found.items() if s != self.stamps.get(p, s)}
+        self.stamps |= differing
+        return {path for path in differing if not self.ignores(path)}
+
+    def settle(self, changed: "set[str]") -> "set[str]":
+        """Wait until all looks the same twice; return what has changed till then."""
+        more, deadline = changed, time.monotonic() + 5  # what never rests is no save
+        while more and time.monotonic() < deadline:
+            # A single file is written in no time; of several, or gone ones, more come.
+            is_single = len(changed) == 1 and self.stamps.get(min(changed))
+            sleep(0.05 if is_single else 0.2)
+            more = self.compare(changed | self.own)
+            changed |= more
+        return changed
+
+    def stale(self) -> "set[str]":
+        """Return the sources whose cached bytecode may be that of another version."""
+        recently = time.time_ns() - 2 * 10**9
+        return self.pending | {path for path in self.own if saved_at(path) > recently}
+
+
+class Others:
+    """Files that are many, of which each round looks at a part: no other waits for them.
+
+    Of installed ones a turn takes a 32nd; after an installation, all are looked at.
+    """
+
+    PART = 0.005  # seconds of processor time
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.installed: "Words" = []
+        self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
+        self.found: "set[str]" = set()  # the files that they match
+        self.turn = self.walk()
+        self.turns = 0
+        self.folders = {path: mtime_of(path) for path in installed_roots()}
+        self.installing: "set[str]" = set()  # those of them where something happens
+        self.quiet = 0  # rounds since something has
+        self.is_awaited = False  # whether an installation alone is a change
+
+    def look(self) -> "set[str]":
+        """Look at the next part; return what has changed in it."""
+        changed, end = self.look_at_folders(), time.thread_time() + self.PART
+        for more in self.turn:
+            changed |= more
+            if time.thread_time() > end:
+                return changed
+        self.turn = self.walk()
+        return changed
+
+    def walk(self) -> "Iterator[set[str]]":
+        """Take a turn, one file after the other; yield what has changed."""
+        for glob, moment in list(self.globs.items()):
+            self.globs[glob] = 0  # in the next turn, all that is new is a change
+            for path in files_below(glob):
+                self.watcher.add_since(self.found, path, moment)
+                yield set()
+        for path in list(self.found):
+            yield self.watcher.compare([path])
+        self.turns += 1
+        for path in self.installed[self.turns % 32 :: 32]:
+            if not os.path.exists(path):  # that is how an installation may begin
+                self.installing, self.quiet = {os.path.dirname(path)}, 0
+            yield set() if self.installing else self.watcher.compare([path])
+
+    def look_at_folders(self) -> "set[str]":
+        """Return what an installation has changed, once it has been quiet for a while."""
+        times = {path: mtime_of(path) for path in self.folders}
+        happened = {path for path, _ in times.items() ^ self.folders.items()}
+        self.folders, self.installing = times, self.installing | happened
+        self.quiet = 0 if happened else self.quiet + 1
+        if not self.installing or self.quiet < 2:
+            return set()
+        if self.quiet < 20 and not all(map(os.path.exists, self.installed)):
+            return set()  # some are still to come
+        changed = self.installing if self.is_awaited else set()
+        self.installing = set()
+        return changed | self.watcher.compare(self.installed)
+
+
+# --- The imports: which stamp a file had as it was loaded -----------------------------
+
+SPAWNING = "spawn_posix", "spawn_win32", "forkserver"  # of multiprocessing
+
+
+class Imports:
+    """The first of sys.meta_path, which finds nothing: it only sees imports begin.
+
+    A source is looked at before it is read, so what is saved later is a change.
+    """
+
+    def __init__(self, report: "Report", watcher: Watcher) -> None:
+        self.report = report
+        self.watcher = watcher
+        self.known: "set[str]" = set()  # modules that are listed
+
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> None:
+        """Note the file that an import is about to read, on whatever thread."""
+        # importlib.machinery has it, too; but that could be the user's.
+        finder = sys.modules["_frozen_importlib_external"].PathFinder
+        entries = map(str, sys.path if path is None else path)
+        own = [entry for entry in entries if not is_installed(os.path.join(entry, ""))]
+        if spec := attempt(lambda: finder.find_spec(name, own)):
+            self.note(absolute(spec.origin or ""))
+
+    def note(self, path: str) -> None:
+        """Report a file as it is now; see that no stale bytecode is run for it."""
+        stamp = stamp_of(path)
+        if saved_at(path) > self.watcher.began - 2 * 10**9:
+            drop_bytecode([path])
+        if stamp and stat.S_ISREG(stamp[-1]):
+            self.report.tell("file", (path, stamp))
+
+    def list_modules(self) -> None:
+        """Have the watcher watch all modules that have been imported meanwhile."""
+        watcher, names = self.watcher, set(list(sys.modules)) - self.known  # at once
+        for name in names:
+            if path := file_of(sys.modules.get(name)):
+                self.known.add(name)
+            if not path or path in watcher.stamps:
+                continue
+            # Without a stamp, time tells.  Bytecode is written as a source is read.
+            stamp = stamp_since(path, watcher.began)
+            if stamp == () and (cached := importlib.util.cache_from_source(path)):
+                stamp = stamp_since(path, max(watcher.began, mtime_of(cached)))
+            if is_installed(path):
+                watcher.stamps[path] = stamp
+                watcher.others.installed.append(path)
+            else:
+                watcher.load((path, stamp))
+                self.report.tell("file", (path, stamp))
+        if names & {f"multiprocessing.popen_{way}" for way in SPAWNING}:
+            for folder in {watcher.directory, *map(absolute, map(str, sys.path))} - {
+                ""
+            }:
+                if not is_installed(os.path.join(folder, "")):
+                    glob = os.path.join(folder, "**", "*.py")
+                    self.report.tell("watch", (glob, None, watcher.began))
+
+
+# --- The check: fit to run, without stale bytecode, and not in a circle ---------------
+
+
+def compiles(path: str, directory: str, effect: str) -> bool:
+    """Whether a source compiles; if it does not, show that as Python would."""
+    it = status_of(path) if path.endswith((".py", ".pyw")) else None
+    if not it or not stat.S_ISREG(it.st_mode) or it.st_size > 2**24:
+        return True
+    try:  # by a name for which warnings are off: the next run shows them
+        compile(read(path), "<autoreload>" + path, "exec", dont_inherit=True)
+    except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
+        if isinstance(error, SyntaxError):
+            error.filename = path
+        show("".join(traceback.format_exception_only(type(error), error)))
+        say(f"{name_of(path, directory)} does not compile, {effect}")
+        return False
+    return True
+
+
+def drop_bytecode(paths: "Iterable[str]") -> None:
+    """Remove the cached bytecode of sources, of all kinds: pytest's own, too.
+
+    Python trusts bytecode whose source has the same size and the same mtime *second*: a
+    second save within it would run as the first.
+    """
+    for path in paths:
+        folder, name = os.path.split(importlib.util.cache_from_source(path))
+        stem = name.partition(".")[0] + "."
+        for found in attempt(lambda: os.listdir(folder)) or ():
+            if found.startswith(stem) and found.endswith(".pyc"):
+                attempt(lambda: os.remove(os.path.join(folder, found)))
+
+
+class Guard:
+    """Slows a program down that changes its own files after each start."""
+
+    def __init__(self, streak: "dict[str, int]") -> None:
+        self.streak = streak  # after how many starts in a row each file changed soon
+        self.next_streak: "dict[str, int]" = {}  # the same, for the next run
+        self.began = time.monotonic()
+        self.due = 0.0  # when a restart may come, in seconds of the monotonic clock
+
+    def moment_for(self, changed: "set[str]", directory: str) -> float:
+        """Return when to restart: later, if all have changed soon after each start."""
+        now = time.monotonic()
+        if now < self.due and changed <= self.next_streak.keys():
+            return self.due
+        is_soon = now < self.began + 2
+        self.next_streak = {p: self.streak.get(p, 0) + 1 for p in changed if is_soon}
+        count = min(self.next_streak.values(), default=0)
+        pause = min(2.0 ** (count - 5), 30) if count >= 3 else 0
+        if pause:
+            name = name_of(min(changed), directory)
+            text = f"{name} has changed soon after each of the last {count} starts"
+            say(f"{text}, restarting in {pause:g} s; --ignore {name} leaves it out")
+        self.due = now + pause
+        return self.due
+
+
+# --- The files: what there is, what it was like, and what is left out -----------------
+
+# What a directory or a glob leaves out, besides virtual environments.
+LEFT_OUT = (
+    *(".*", "__pycache__", "*.py[co]", "node_modules"),
+    *("*~", "#*#", "~$*", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
+    *("*.log", "*.log.*", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
+)
+
+installed_folders: "dict[str, bool]" = {}  # what is_installed() has found out
+
+
+def absolute(path: str) -> str:
+    """Return a path as absolute, or "" where the working directory has been removed."""
+    return attempt(lambda: os.path.abspath(path)) or ""
+
+
+def name_of(path: str, directory: str) -> str:
+    """Return a path as it is shorter, relative or absolute, in printable characters."""
+    relative = attempt(lambda: os.path.relpath(path, directory))  # not to another drive
+    if relative not in (None, "."):
+        path = min(path, relative, key=len)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
+
+
+def status_of(file: "str | int") -> "Any":
+    """Return what os.stat() tells of a path or descriptor; None if there is none."""
+    return attempt(lambda: os.stat(file))
+
+
+def stamp_of(path: str) -> "Stamp":
+    """Return what tells a file from one that was edited; None if there is none."""
+    it = status_of(path)
+    if it and stat.S_ISDIR(it.st_mode):  # what is in it has stamps of its own
+        return it.st_ino, it.st_mode
+    return it and (it.st_mtime_ns, it.st_size, it.st_ino, it.st_mode)
+
+
+def stamp_since(path: str, moment: int) -> "Stamp":
+    """Return a file's stamp or, if it was saved after a moment, what differs from it."""
+    stamp = stamp_of(path)  # before the other look: no save falls between
+    return () if saved_at(path) > moment else stamp
+
+
+def saved_at(path: str) -> int:
+    """Return when a file was saved, in ns; 0 if there is none, or for a directory."""
+    it = status_of(path)
+    if not it or stat.S_ISDIR(it.st_mode):
+        return 0
+    # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
+    return int(it.st_ctime_ns if IS_POSIX else it.st_mtime_ns)
+
+
+def mtime_of(path: str) -> int:
+    return int(getattr(status_of(path), "st_mtime_ns", 0))
+
+
+def installed_roots() -> "Words":
+    """Return the directories of the standard library and of installed packages."""
+    names = "site-packages", "dist-packages", os.path.dirname(os.__file__)
+    return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith(names)]
+
+
+def is_installed(path: str) -> bool:
+    """Whether a file is not the user's own, by the real path of its directory."""
+    folder = os.path.dirname(path)
+    if folder not in installed_folders:
+        real = os.path.join(os.path.realpath(folder), "")
+        roots = tuple(os.path.join(root, "") for root in installed_roots())
+        installed_folders[folder] = real.startswith(roots)
+    return installed_folders[folder]
+
+
+def file_of(module: object) -> str:
+    """Return a module's file, if it has one, without running any code of its own."""
+    if not issubclass(type(module), type(sys)):  # sys.modules may hold anything
+        return ""
+    names = object.__getattribute__(module, "__dict__")
+    loader, file = names.get("__loader__"), names.get("__file__")
+    if type(loader).__module__ == "zipimport":
+        file = loader.archive
+    return absolute(file) if type(file) is str and file and "\0" not in file else ""
+
+
+def failure_files(error: "BaseException | None") -> "Words":
+    """Return the files that had a part in a failure, whatever its exceptions are like."""
+    files, waiting, seen = [], [error], set[int]()
+    while waiting:
+        error = waiting.pop()
+        if not isinstance(error, BaseException) or id(error) in seen:
+            continue
+        seen.add(id(error))
+        frames = traceback.walk_tb(error.__traceback__)
+        files += [frame.f_code.co_filename for frame, _ in frames]
+        files += [attempt(lambda: getattr(error, n)) for n in ("filename", "filename2")]
+        group = attempt(lambda: getattr(error, "exceptions"))
+        waiting += group if isinstance(group, tuple) else ()
+        waiting += error.__cause__, error.__context__
+    return [absolute(file) for file in files if isinstance(file, str)]
+
+
+def is_outermost(trace: "Any") -> bool:
+    """Whether a traceback begins where the program does, or is that of its syntax."""
+    return not trace or not trace.tb_frame.f_back
+
+
+def split_glob(path: str) -> "tuple[str, Words]":
+    """Return the directory of a glob pattern, and the parts of the rest of it."""
+    folder, name = os.path.split(path)
+    top, parts = split_glob(folder) if name else (path, [])
+    is_magic = set(name) & set("*?[") and not os.path.exists(path)
+    return (top, [*parts, name]) if parts or is_magic else (path, [])
+
+
+def matches_glob(names: "Words", parts: "Words") -> bool:
+    """Whether the names of a path match the parts of a glob, or lie below a match."""
+    if not parts or not names:
+        return not parts
+    if parts[0] == "**":
+        return matches_glob(names, parts[1:]) or matches_glob(names[1:], parts)
+    return fnmatch.fnmatch(names[0], parts[0]) and matches_glob(names[1:], parts[1:])
+
+
+def matches_ignore(path: str, pattern: str) -> bool:
+    """Whether a path, or a directory that it lies in, matches a pattern."""
+    if os.sep not in pattern:
+        return any(fnmatch.fnmatch(name, pattern) for name in path.split(os.sep))
+    patterns = pattern, f"{pattern}{os.sep}*"  # here, a star stands for any depth
+    return any(fnmatch.fnmatch(path, each) for each in patterns)
+
+
+def files_below(glob: str) -> "Iterator[str]":
+    """Yield the files that match a glob, or lie below what does, but what is left out."""
+    left_out = re.compile("|".join(map(fnmatch.translate, LEFT_OUT))).match
+    (top, parts), visited = split_glob(glob), set()
+    start = len(os.path.join(top, ""))
+    for folder, folders, files in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited or ("pyvenv.cfg" in files and folder != top):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = [name for name in folders if not left_out(name)]
+        for path in (
+            os.path.join(folder, name) for name in files if not left_out(name)
+        ):
+            if matches_glob(path[start:].split(os.sep), parts):
+                yield path
+
+
+# --- The report: what the program leaves to its shell ---------------------------------
+
+
+class Report:
+    """A file of lines, each a kind and a value.
+
+    | kind     | value                                             | from                |
+    |----------|---------------------------------------------------|---------------------|
+    | began    |                                                   | the program         |
+    | settings | {check_time, grace} in seconds                    | the program         |
+    | file     | a source of its own, and its stamp as it was read | program and workers |
+    | watch    | a path, its stamp, and since when a save counts   | program and workers |
+    | ignore   | a pattern                                         | program and workers |
+    | request  | restart() was called                              | program and workers |
+    | listen   | the address of a socket that is in use            | program and workers |
+    | signal   | when the user has sent one, monotonic             | the shell           |
+    | restart  | {moment, changed files, streak}                   | program, shell      |
+    | failure  | files that had a part in it, directories          | the program         |
+    | missing  | the target of -m is no module, but its package is | the program         |
+    | left     | all that the program has started has ended        | the program         |
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder  # private; "" if there is none yet
+        self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
+        self._unwritten: "list[bytes]" = []  # while there is no file
+        self._position, self._rest = 0, b""
+        self._beat, self._silent = 0.0, 0
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.folder, "report")
+
+    def remove(self) -> None:
+        """Remove the private directory with all that is in it."""
+        for folder, _, names in os.walk(self.folder, topdown=False):
+            for name in names:
+                attempt(lambda: os.remove(os.path.join(folder, name)))
+            attempt(lambda: os.rmdir(folder))
+
+    def tell(self, kind: str, value: "Any" = None) -> bool:
+        """Append a line, from any thread; return whether all is written.
+
+        The file is opened each time: a program may close descriptors that are not its.
+        """
+        self._unwritten.append(marshal.dumps((kind, value)).hex().encode() + b"\n")
+        fd = attempt(lambda: os.open(self.path, os.O_WRONLY | os.O_APPEND))
+        while fd is not None and (line := attempt(lambda: self._unwritten.pop(0))):
+            attempt(lambda: os.write(fd, line))
+        attempt(lambda: os.close(fd))
+        return fd is not None
+
+    def news(self) -> "Iterator[tuple[str, Any]]":
+        """Yield the lines that have been added since the last call."""
+        data = read(self.path, self._position)
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield marshal.loads(bytes.fromhex(line.decode()))
+
+    def last(self, kind: str, default: "Any") -> "Any":
+        return self.told.get(kind, [default])[-1]
+
+    def beat(self) -> None:
+        """Show the shell that the program still watches: set the file's mtime."""
+        if time.monotonic() > self._beat + 1:
+            self._beat = time.monotonic()
+            attempt(lambda: os.utime(self.path))
+
+    def is_silent(self) -> bool:
+        """Whether that has stopped for five looks of the shell's.
+
+        They are counted, for a clock goes on while the machine sleeps.
+        """
+        beat, last = mtime_of(self.path), self._beat
+        is_late = beat == last and "began" in self.told
+        self._beat, self._silent = beat, self._silent + 1 if is_late else 0
+        return self._silent >= 5
+
+
+def make_folder() -> str:
+    """Make a directory that is ours alone, with an empty report in it."""
+    places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "."]
+    for place in filter(None, places):
+        folder = absolute(f"{place}/.autoreload-{os.urandom(8).hex()}")
+        attempt(lambda: os.mkdir(folder, 0o700))
+        if os.path.isdir(folder):
+            open(f"{folder}/report", "xb").close()
+            return folder
+    raise OSError(2, "no place for temporary files", "TMPDIR")
+
+
+# --- The sockets: listen --------------------------------------------------------------
+
+
+class Sockets:
+    """The program's listening sockets, copies of which its shell holds."""
+
+    def __init__(self, state: "Facts", report: Report) -> None:
+        self.report = report
+        self.fds: "dict[str, int]" = state.get("sockets", {})  # by address
+        self.channel: int = state.get("channel", -1)  # by which the shell gets copies
+        for fd in (*self.fds.values(), self.channel):
+            attempt(lambda: os.set_inheritable(fd, False))
+
+    def listen(self, address: "Address") -> "socket.socket":
+        """Return a socket for an address, which is a copy of the one that stays."""
+        key = repr(address)
+        if not is_socket(self.fds.get(key, -1)):  # or the program has closed it
+            self.fds[key] = open_socket(address).detach()
+            if is_socket(self.channel):
+                with socket.socket(fileno=os.dup(self.channel)) as channel:
+                    socket.send_fds(channel, [key.encode()], [self.fds[key]])
+        self.report.tell("listen", key)
+        copy = socket.socket(fileno=os.dup(self.fds[key]))
+        copy.setblocking(True)  # an event loop of the last run may have changed that
+        return copy
+
+
+class SharedSockets:
+    """The shell's copies: they stay open while there is no program."""
+
+    def __init__(self, fds: "dict[str, int]") -> None:
+        self.fds = fds  # by address
+        self.channel = -1  # the program's end of what brings new ones
+        if hasattr(socket, "send_fds"):
+            self.end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.end.setblocking(False)
+            self.channel = theirs.detach()
+        self.let_inherit(self.channel, *fds.values())
+
+    def let_inherit(self, *fds: int) -> None:
+        for fd in fds:
+            attempt(lambda: os.set_inheritable(fd, True))
+
+    def keep(self, wanted: "Words", is_restart: bool) -> None:
+        """Take the sockets that the program has opened, close what it left unused."""
+        while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
+            self.let_inherit(*received[1])
+            self.fds[received[0].decode()] = received[1][0]
+        for key in self.fds.keys() - set(wanted) if is_restart else ():
+            os.close(self.fds.pop(key))
+
+
+def is_socket(fd: "int | str") -> bool:
+    it = status_of(fd)
+    return it is not None and stat.S_ISSOCK(it.st_mode)
+
+
+def open_socket(address: "Address") -> "socket.socket":
+    """Return a new listening socket; an empty host means IPv4 and IPv6."""
+    options: "Facts" = {"backlog": socket.SOMAXCONN}
+    if isinstance(address, str):
+        with socket.socket(socket.AF_UNIX) as probe:
+            is_refused = probe.connect_ex(address) == errno.ECONNREFUSED
+        if is_refused and is_socket(address):  # a dead server has left it
+            os.unlink(address)
+        return socket.create_server(address, family=socket.AF_UNIX, **options)
+    options["dualstack_ipv6"] = not address[0] and socket.has_dualstack_ipv6()
+    is_v6 = options["dualstack_ipv6"] or ":" in address[0]
+    family = socket.AF_INET6 if is_v6 else socket.AF_INET
+    return socket.create_server(address, family=family, **options)
+
+
+# --- The launch: how a process was started, and how a plain program starts a shell ----
+
+VALUED_FLAGS = "-W", "-X", "--check-hash-based-pycs"
+STATE = "_AUTORELOAD"  # the variable by which one of our processes tells the next
+
+
+def take_state() -> "Facts":
+    """Take what another process of ours has put into the environment for this one."""
+    try:
+        state = marshal.loads(bytes.fromhex(os.environ.pop(STATE, "")))
+        is_ours = state.get("pid") in (os.getpid(), os.getppid())
+        return state if is_ours or not IS_POSIX else {}  # a venv has a launcher there
+    except Exception:  # there is nothing; it is not ours
+        return {}
+
+
+class Launch:
+    """How this process was started; nothing but noting is done at import."""
+
+    def __init__(self) -> None:
+        self.began = time.time_ns() - time.process_time_ns()  # or before
+        self.executable = sys.executable
+        self.directory = absolute(".")
+        self.environment = dict(os.environ)
+        self.flags, self.target = split(sys.orig_argv[1:], VALUED_FLAGS)
+        helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
+        is_helper = " ".join(self.target).startswith(helpers)
+        self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
+
+    def obstacle(self) -> str:
+        """Return why there is no command to repeat; nothing if there is one."""
+        is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
+        if is_prompt or hasattr(sys.modules["builtins"], "__IPYTHON__"):
+            return "an interactive interpreter has no command to repeat"
+        if not self.executable or self.target[:1] in ([], ["-"]):
+            return "there is no command to repeat"
+        if not os.path.isfile(FILE):
+            return "a copy in a zip cannot be run"
+        if is_forked():
+            return "the process that has forked this one does not watch"
+        is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
+        return "" if is_main else "on Windows it is for the main thread to call start"
+
+    def note_process(self) -> None:
+        """Note what exec would hand on to the shell, changed by the program."""
+        self.umask = os.umask(0o077)
+        os.umask(self.umask)
+        load("resource", "termios")
+        self.terminal = Terminal()
+        self.mask = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
+        self.ignored = list(ignored_signals())
+        self.inheritable = inheritable_descriptors()
+        names = (name for name in dir(resource) if name.startswith("RLIMIT_"))
+        limits = [getattr(resource, name) for name in names]
+        self.limits = {limit: resource.getrlimit(limit) for limit in limits}
+        self.affinity = attempt(lambda: os.sched_getaffinity(0))
+
+    def become_shell(self, state: "Facts") -> None:
+        """Put all that back, and replace this process by the shell of the next run."""
+        state |= {"pid": os.getpid(), "began": self.began}
+        state |= {"mask": self.mask, "ignored": self.ignored}
+        environment = {**self.environment, STATE: marshal.dumps(state).hex()}
+        words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
+        self.put_back(set(state["sockets"].values()))
+
+        def execute() -> None:
+            os.chdir(self.directory)
+            os.stat(FILE)
+            os.execve(self.executable, words, environment)
+
+        persist(execute, self.directory, lambda: sleep(0.2))
+
+    def put_back(self, sockets: "set[int]") -> None:
+        """Undo what the program did to the process; the shell sees to the signals."""
+        os.umask(self.umask)
+        self.terminal.restore()
+        for timer in signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF:
+            signal.setitimer(timer, 0)
+        for fd in inheritable_descriptors() - self.inheritable | sockets:
+            attempt(lambda: os.set_inheritable(fd, fd in sockets))
+        for limit, found in self.limits.items():
+            attempt(lambda: resource.setrlimit(limit, found))
+        attempt(lambda: os.sched_setaffinity(0, self.affinity))
+
+
+def persist(fn: "Callable[[], Any]", directory: str, wait: "Callable[[], Any]") -> None:
+    """Call a function until nothing is missing that it needs; say once what is."""
+    said = ""
+    while True:
+        try:
+            fn()
+            return
+        except OSError as error:  # after a branch switch, or amid an installation
+            name = name_of(os.path.join(directory, str(error.filename)), directory)
+            text = f"cannot run {name} ({error.strerror}), waiting until it is back"
+        if text != said:
+            say(text)
+        said = text
+        wait()
+
+
+def main_thread_ident() -> int:
+    main = getattr(sys.modules.get("threading"), "main_thread", None)
+    return int(main().ident) if main else _thread.get_ident()
+
+
+def is_forked() -> bool:
+    """Whether this process was forked, and has executed nothing since."""
+    if fields := stat_fields("self"):
+        return bool(int(fields[6]) & FORKED)
+    load("subprocess")
+    return any(row[4] for row in rows_of_ps() if row[0] == os.getpid())
+
+
+def inheritable_descriptors() -> "set[int]":
+    return {fd for fd in range(1024) if attempt(lambda: os.get_inheritable(fd))}
+
+
+# --- The way in: how the program, run by Python itself, comes to have us in it --------
+
+# Python ignores PYTHONPATH, or imports no sitecustomize, by -E, -I, -S or a ._pth file.
+HAS_HOOK = not (sys.flags.ignore_environment or sys.flags.no_site)
+
+HOOK = """\
+import sys
+sys.path.remove({folder})
+del sys.modules[__name__]
+module = type(sys)("autoreload")
+module.__file__ = {file}
+type(__spec__.loader)("autoreload", {file}).exec_module(module)
+try:
+    import sitecustomize
+finally:
+    module.enter({state})
+"""
+
+
+def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
+    """Return the words and the environment that run the program with us in it."""
+    environment, folder = dict(os.environ), shell.report.folder
+    path = environment.get("PYTHONPATH")
+    state = {"folder": folder, "shell": os.getpid(), "pid": os.getpid(), "path": path}
+    state |= {"restarts": shell.restarts, "streak": shell.streak}
+    state |= {"options": shell.options, "target": shell.target}
+    state |= {"sockets": shell.sockets.fds, "channel": shell.sockets.channel}
+    words = [sys.executable, *split(sys.orig_argv[1:], VALUED_FLAGS)[0]]
+    if not HAS_HOOK:
+        environment[STATE] = marshal.dumps(state).hex()
+        return [*words, FILE, *shell.target], environment
+    text = HOOK.format(folder=ascii(folder), file=ascii(FILE), state=ascii(state))
+    with open(os.path.join(folder, "sitecustomize.py"), "x", encoding="ascii") as file:
+        file.write(text)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, path]))
+    return [*words, *shell.target], environment
+
+
+def enter(state: "Facts") -> None:
+    """Begin to watch this process, before the first line of the user's code."""
+    global _program, restarts
+    os.environ.pop("PYTHONPATH", None)
+    if state["path"] is not None:
+        os.environ["PYTHONPATH"] = state["path"]
+    try:
+        restarts = state["restarts"]
+        _program = Program(state)
+        _program.begin()
+    except Exception as error:
+        say(f"something unexpected happened, nothing is watched: {error!r}")
+    finally:
+        load("signal")
+        if IS_POSIX:  # the shell has held Ctrl-C back: let it end us quietly
+            handler = signal.getsignal(signal.SIGINT)
+            if handler is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            signal.signal(signal.SIGINT, handler)
+
+
+def run_target(target: "Words") -> None:
+    """Run the target much as Python would, where it is we that Python runs."""
+    load("runpy")
+    sys.argv[:] = target[1:] if target[0] == "-m" else target
+    if not IS_SAFE_PATH:
+        script = os.path.dirname(os.path.realpath(target[0]))
+        sys.path[0] = {"-m": os.getcwd(), "-c": ""}.get(target[0], script)
+    if target[0] == "-m":
+        runpy.run_module(target[1], run_name="__main__", alter_sys=True)
+    elif target[0] == "-c":
+        main = sys.modules["__main__"] = type(sys)("__main__")
+        exec(sys.argv.pop(1), vars(main))
+    else:
+        if not IS_SAFE_PATH and os.path.isdir(target[0]):
+            del sys.path[0]  # run_path() puts the directory there
+        runpy.run_path(target[0], run_name="__main__")
+
+
+# --- The command line -----------------------------------------------------------------
+
+VALUED_OPTIONS = "--watch", "--ignore", "--check-time", "--grace"
+
+
+def parse(words: "Words") -> "tuple[Facts, Words]":
+    """Return the options given, and the target with its arguments; or exit."""
+    options, target = split(words, VALUED_OPTIONS)
+    is_named = target not in ([], ["-"], ["-m"], ["-c"])
+    if is_named and not options:  # argparse takes longer than all the rest
+        return {}, target
+    load("argparse")
+    parser = make_parser()
+    given = vars(parser.parse_args(options))
+    if not is_named:
+        parser.print_usage(sys.stderr)
+        sys.exit(2)
+    try:
+        check_number("--check-time", given.get("check_time", 1), 1)
+        check_number("--grace", given.get("grace", 0), 0)
+        for path in given.get("watch", []) + given.get("ignore", []):
+            check_path(path)
+    except ValueError as error:
+        parser.error(str(error))
+    if "check_time" in given:
+        given["check_time"] /= 1000
+    return given, target
+
+
+def make_parser() -> "argparse.ArgumentParser":
+    usage = "%(prog)s [options] (-m module | script | directory | zip | -c code) [args]"
+    text = "Run a Python program, and restart it when its source changes."
+    hint = "Everything from the target on belongs to the program."
+    parser = argparse.ArgumentParser("autoreload.py", usage, text, hint)
+    parser.allow_abbrev, parser.argument_default = False, argparse.SUPPRESS
+    add = parser.add_argument
+    add("--watch", metavar="PATH", action="append", help="also watch a path or a glob")
+    add("--ignore", metavar="GLOB", action="append", help="never restart for these")
+    add("--until-success", action="store_true", help="end when the program succeeds")
+    add("--check-time", metavar="MS", type=float, help="see a change within that (500)")
+    add("--grace", metavar="SECONDS", type=float, help="for hooks, then the end (2)")
+    add("--clear", action="store_true", help="clear the terminal before each run")
+    add("--version", action="version", version=f"autoreload {__version__}")
+    parser.error = lambda message: sys.exit(say(message) or 2)  # type: ignore
+    return parser
+
+
+def split(words: "Words", valued: "tuple[str, ...]") -> "tuple[list[str], list[str]]":
     """Split a command line into its options and its target with all that follows.
 
     `valued` names the options that take the next word as their value.
     """
-    options: list[str] = []
-    rest = list(words)
+    options, rest = [], list(words)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
         takes_next = word in valued
@@ -274,2211 +1833,126 @@ def split(
     return options, rest[1:] if rest[:1] == ["--"] else rest
 
 
-# --- The processes: what the system knows of them, and asks of them -------------------
+# --- The basics -----------------------------------------------------------------------
+
+FILE = os.path.abspath(__file__)
+IS_POSIX = os.name == "posix"
+IS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, -I
+RESTART = 213  # the exit status of a program that could report nothing any more
+
+BOTH_MODULES = ["fnmatch", "importlib.util", "re", "signal", "traceback", "warnings"]
+if not IS_POSIX or not os.path.exists("/proc/self/stat"):
+    BOTH_MODULES.append("subprocess")
+PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
+SHELL_MODULES = [*BOTH_MODULES, "select", "socket"] + ["termios"] * IS_POSIX
 
 
-def process_fields(pid: "int | str") -> "list[bytes]":
-    """Return what Linux knows about a process.
+def load(*names: str, target: "Words | None" = None) -> None:
+    """Make modules of the standard library globals of this file.
 
-    Of its fields 0 is the state, 6 the flags, 19 the start, 30 the ignored signals.
+    The user's own ones of the same names are neither run nor hidden; `target` is the
+    user's that will be run.
     """
-    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    lib, me = os.path.dirname(os.__file__), _thread.get_ident()
+    folders = [lib, f"{lib}/lib-dynload", f"{sys.base_exec_prefix}/DLLs"]
+    # importlib.machinery has it, too; but that could be the user's.
+    finder = sys.modules["_frozen_importlib_external"].PathFinder
 
+    class StandardLibrary:
+        """A finder that lets the imports of this thread see nothing else."""
 
-def has_executed(fields: "list[bytes]") -> bool:
-    """Whether a process runs a program of its own: no PF_FORKNOEXEC."""
-    return bool(fields) and int(fields[6]) & 0x40 == 0
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> "Any":
+            if _thread.get_ident() != me or path or name in sys.builtin_module_names:
+                return None
+            if spec := finder.find_spec(name, folders):
+                return spec
+            raise ModuleNotFoundError(f"not in the standard library: {name}", name=name)
 
-
-def children() -> "list[int]":
-    """Return the children of this process, where the system is Linux."""
-    folder = "/proc/self/task"
-    tasks = os.listdir(folder) if os.path.isdir(folder) else ()
-    lists = [read(f"{folder}/{task}/children").split() for task in tasks]
-    return [int(pid) for pids in lists for pid in pids]
-
-
-def launch_environment() -> "dict[str, str]":
-    """Return the environment as it was before the program changed it.
-
-    Linux remembers it, unless the process has overwritten it by a title.
-    """
-    words = os.fsdecode(read("/proc/self/environ")).split("\0")[:-1]
-    pairs = [word.partition("=") for word in words]
-    if not pairs or not all(sign for _, sign, _ in pairs):
-        return dict(os.environ)
-    return {name: value for name, _, value in pairs}
-
-
-def spawned() -> "set[int]":
-    """Return the processes of `multiprocessing`."""
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    # Not active_children(): it would wait for them, from this thread.
-    return {process.pid for process in list(getattr(multiprocessing, "_children", ()))}
-
-
-def send(number: int, pids: "Iterable[int]") -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except OSError:  # it has ended
-            pass
-
-
-def ignores_interrupt(pid: int) -> bool:
-    fields = process_fields(pid)
-    return bool(fields) and int(fields[30]) >> (_signal.SIGINT - 1) & 1 == 1
-
-
-def in_our_group(pid: int) -> bool:
-    """Whether a process belongs to the job: one that left it or has ended does not."""
+    known, theirs = set(sys.modules), {}
+    for name in sys.stdlib_module_names & known:
+        spec = attempt(lambda: sys.modules[name].__spec__)
+        origins = "built-in", "frozen", lib
+        if not str(getattr(spec, "origin", "")).startswith(origins):
+            theirs[name] = sys.modules.pop(name)
+    sys.meta_path.insert(0, StandardLibrary)
     try:
-        return os.getpgid(pid) == os.getpgrp()
-    except OSError:
-        return False
-    except AttributeError:  # Windows
-        return True
+        for name in names:
+            __import__(name)
+            globals()[name.partition(".")[0]] = sys.modules[name.partition(".")[0]]
+    finally:
+        sys.meta_path.remove(StandardLibrary)
+        sys.modules.update(theirs)
+    user_s = [*map(str, sys.path[: sys.path.index(lib)])]
+    user_s += [os.path.dirname(word) for word in target or ()][:1]
+    for name in sys.modules.keys() - known:
+        paths = [os.path.join(folder, name) for folder in user_s]
+        if any(os.path.exists(path + ".py") or os.path.isdir(path) for path in paths):
+            del sys.modules[name]  # the user's own, of that name, comes first
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a process has ended; leave no zombie, if it was a child."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except (OSError, AttributeError):  # somebody else's, to be reaped by them; Windows
-        return process_fields(pid)[:1] == [b"Z"]
+def unpatched(module: "Any", name: str) -> "Any":
+    """Return a function as it was before gevent has replaced it."""
+    original = getattr(sys.modules.get("gevent.monkey"), "get_original", None)
+    return original(module.__name__, name) if original else getattr(module, name)
 
 
-# --- The descriptors: what is open ----------------------------------------------------
+sleep = unpatched(time, "sleep")
 
 
-def open_descriptors(*, inheritable: bool = False) -> "dict[int, os.stat_result]":
-    """Return what is open, or only what exec hands on."""
-    found = {}
-    for fd in map(int, os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ()):
-        try:
-            if os.get_inheritable(fd) >= inheritable:
-                found[fd] = os.fstat(fd)
-        except OSError:  # the one that listed the directory, or closed meanwhile
-            pass
-    return found
+def show(text: str) -> None:
+    """Write on stderr at once, whole, past the program's buffers."""
+    attempt(lambda: os.write(2, text.encode(errors="backslashreplace")))
 
 
-def is_still(fd: int, status: "os.stat_result | None") -> bool:
-    """Whether the program has not closed a descriptor, and used its number."""
-    try:
-        return status is not None and os.path.samestat(os.fstat(fd), status)
-    except OSError:
-        return False
+def say(text: str) -> None:
+    show(f"autoreload: {text}\n")
 
 
-class Reserve:
-    """A descriptor held back, so that a program that has used up all can restart."""
-
-    def __init__(self) -> None:
-        self._held: dict[int, os.stat_result] = {}
-
-    def hold(self) -> None:
-        try:
-            reader, writer = os.pipe()
-            os.close(writer)
-            self._held[reader] = os.fstat(reader)
-        except OSError:
-            pass
-
-    def release(self) -> None:
-        for fd in [fd for fd, status in self._held.items() if is_still(fd, status)]:
-            os.close(fd)
-        self._held.clear()
-
-
-# --- The state: what one run leaves to the next ---------------------------------------
-
-_STATE = "_AUTORELOAD"  # the environment variable in which one run writes to the next
-
-
-def take_state() -> "dict[str, Any]":
-    """Take the state out of the environment, that no child inherits it; apply it."""
-    text = os.environ.pop(_STATE, "")
-    if not text:
-        return {}
-    import json
-
-    state: dict[str, Any] = json.loads(text)
-    if state["pid"] not in (os.getpid(), None):
-        return {}
-    for fd in state["sockets"].values():
-        os.set_inheritable(fd, False)
-    usual = {_signal.SIGINT: _signal.default_int_handler}
-    for number in _signal.valid_signals():
-        if number in state["ignored"]:
-            _signal.signal(number, _signal.SIG_IGN)
-        elif is_ignored(number):
-            _signal.signal(number, usual.get(number, _signal.SIG_DFL))
-    mask_signals("SIG_SETMASK", state["mask"])
-    return state
-
-
-AGAIN = 75  # the exit status by which a supervised program asks for the next run
-
-
-def leave_note(text: str) -> None:
-    """Leave word for a supervisor: `{}` for an end that is meant, else the next run."""
-    notes = _reloader.launch.state.get("notes")
-    if notes:
-        folder = os.path.dirname(notes)
-        os.makedirs(folder, exist_ok=True)  # it may have been cleaned away
-        with open(notes, "w", encoding="utf-8") as file:
-            file.write(text)
-
-
-# --- The launch: what must be remembered before the program touches it ----------------
-
-
-class Launch:
-    """How the program was started by hand."""
-
-    def __init__(self) -> None:
-        self.state = take_state()
-        valued = "-W", "-X", "--check-hash-based-pycs"
-        self.flags, self.target = split(sys.orig_argv[1:], valued)
-        helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
-        is_helper = " ".join(self.target).startswith(helpers)
-        self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
-        self.environment = launch_environment()
-        self.process = process_fields("self")
-        self.executable = sys.executable
-        self.directory = self._directory()
-        self.umask = os.umask(0)
-        os.umask(self.umask)
-        self.descriptors = open_descriptors(inheritable=True)
-        # Sockets, too: a server closes in its clean-up what it was given (LISTEN_FDS).
-        self.kept = {
-            fd: os.dup(fd)
-            for fd, status in self.descriptors.items()
-            if not self.is_off and (fd < 3 or S_ISSOCK(status.st_mode))
-        }
-        self.blocking = {fd: os.get_blocking(fd) for fd in self.kept}
-        self.terminal = next(map(terminal, filter(os.isatty, self.kept)), None)
-        self.ignored = [n for n in _signal.valid_signals() if is_ignored(n)]
-        self.mask = mask_signals("SIG_BLOCK", ())
-        self._warned = False
-
-    def _directory(self) -> str:
-        """Return where the program was started, if it is still there."""
-        script = str(getattr(sys.modules["__main__"], "__file__", None))
-        for target in self.target[:1]:  # the program may have left already
-            if script.endswith(os.sep + target):
-                return os.path.abspath(script[: -len(target)])
-        try:
-            here = os.getcwd()
-        except OSError:
-            here = "."
-        # For -m, Python has put it into sys.path.
-        pwd = self.environment.get("PWD")
-        has_left = pwd in sys.path and here not in sys.path and not HAS_SAFE_PATH
-        is_module = self.target[:1] == ["-m"] and __name__ != "__main__"
-        return pwd if pwd and is_module and has_left else here
-
-    def forget_descriptors(self) -> None:
-        """Close our copies in a worker: a daemon's would hold a terminal or a pipe."""
-        for fd, saved in self.kept.items():
-            if is_still(saved, self.descriptors[fd]):
-                os.close(saved)
-        self.kept = {}
-
-    def began(self) -> int:
-        """Return when the process began, in ns since the epoch, if one can tell."""
-        if self.state or not self.process:
-            return time.time_ns()
-        ticks = (int(self.process[19]) + 1) / os.sysconf("SC_CLK_TCK")
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
-        return time.time_ns() - int(age * 1e9)
-
-    def name_of(self, path: str) -> str:
-        """Return a path as it is shorter, relative or absolute."""
-        try:
-            relative = os.path.relpath(path, self.directory)
-            path = path if relative == "." else min(path, relative, key=len)
-        except (ValueError, OSError):  # another drive; no directory
-            pass
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
-
-    def obstacle(self) -> str:
-        """Return why there is no command to repeat, or nothing if there is one."""
-        is_asked = hasattr(sys, "ps1") or sys.flags.interactive
-        if is_asked or hasattr(builtins, "__IPYTHON__"):
-            return "an interactive interpreter has no command to repeat"
-        if not sys.executable or self.target[:1] in ([], ["-"]):
-            return "there is no command to repeat"
-        if self.process and not has_executed(self.process):
-            return "this process was forked by one that has not imported autoreload"
-        return ""
-
-    def can_repeat(self, *, silent: bool = False) -> bool:
-        """Whether there is a command to repeat; tell once who would wonder why not."""
-        obstacle = self.obstacle()
-        if obstacle and not (silent or self.is_off or self._warned):
-            import warnings
-
-            self._warned = True
-            text = f"autoreload: {obstacle}, nothing is watched"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
-        return not (self.is_off or obstacle)
-
-
-# --- The files: what a program consists of --------------------------------------------
-
-# What a directory watch leaves out, besides virtual environments.
-SKIPPED = (
-    *(".*", "__pycache__", "*.py[co]", "node_modules"),
-    *("*~", "#*#", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
-    *("*.log", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
-)
-_Module = type(sys)
-
-
-def file_of(module: object) -> str:
-    """Return the file a module came from, without running any code of the module's."""
-    if not issubclass(type(module), _Module):  # sys.modules may hold anything
-        return ""
-    names = vars(_Module)["__dict__"].__get__(module)
-    loader = names.get("__loader__")
-    in_zip = type(loader).__module__ == "zipimport"
-    file = loader.archive if in_zip else names.get("__file__")
-    is_path = type(file) is str and file and "\0" not in file
-    return absolute(file) if is_path else ""
-
-
-def absolute(path: str) -> str:
-    """Return a path as absolute, and the same object if it was: there are thousands."""
-    try:
-        full = os.path.abspath(path)
-    except OSError:  # it is relative, and the working directory has been removed
-        return ""
-    return path if full == path else full
-
-
-def installed_roots() -> "tuple[str, ...]":
-    """Return the directories of the standard library and of installed packages.
-
-    As sysconfig.get_paths() has them, but without its megabyte of build settings.
-    """
-    names = "site-packages", "dist-packages"
-    roots = [path for path in map(str, sys.path) if path.endswith(names)]
-    roots.append(os.path.dirname(os.__file__))
-    return tuple(os.path.join(os.path.realpath(root), "") for root in roots)
-
-
-def matcher(*globs: str) -> "Callable[[str], object]":
-    """Return what tells whether a name matches one of some globs."""
-    import fnmatch
-    import re
-
-    return re.compile("|".join(map(fnmatch.translate, globs))).match
-
-
-def files_below(folder: str, suffix: str) -> "Iterable[str]":
-    """Yield the files in a directory and all below it whose names end in `suffix`."""
-    skipped, visited = matcher(*SKIPPED), set()
-    for top, folders, files in os.walk(folder, followlinks=True):
-        try:
-            real = os.path.realpath(top)
-        except OSError:  # it has just gone
-            continue
-        if real in visited or ("pyvenv.cfg" in files and top != folder):
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = [name for name in folders if not skipped(name)]
-        for name in files:
-            if name.endswith(suffix) and not skipped(name):
-                yield os.path.join(top, name)
-
-
-def failure_files(error: "BaseException | None") -> "Iterable[str]":
-    """Yield the files that had a part in a failure, in its causes and contexts."""
-    from traceback import walk_tb
-
-    errors, seen = [error], set()
-    while errors:
-        error = errors.pop()
-        if error is None or id(error) in seen:
-            continue
-        seen.add(id(error))
-        errors += [error.__cause__, error.__context__]
-        errors += getattr(error, "exceptions", ())
-        for frame, _ in walk_tb(error.__traceback__):
-            yield frame.f_code.co_filename
-        for name in ("filename", "filename2"):  # of a SyntaxError or an OSError
-            path = getattr(error, name, None)
-            if isinstance(path, (str, bytes, os.PathLike)):
-                yield os.fsdecode(path)
-
-
-def outermost(folders: "Iterable[str]") -> "list[str]":
-    """Return the directories that are not below another one."""
-    found: list[str] = []
-    for folder in sorted(folders):
-        if not any(folder.startswith(os.path.join(outer, "")) for outer in found):
-            found.append(folder)
-    return found
-
-
-# --- The pace: one per cent of a core -------------------------------------------------
-
-
-class Pace:
-    """Says when work is due: each `check_time`, but for at most 1 % of a core."""
-
-    def __init__(self, delay: float = 0.0) -> None:
-        self._due = time.monotonic() + delay  # in seconds
-        self._costs = 0.0, 0.0  # of the last two times, in seconds of CPU
-
-    def is_due(self) -> bool:
-        return time.monotonic() >= self._due
-
-    def spent(self, begun: float) -> None:
-        """Let work rest that has begun at a moment of the thread's clock."""
-        self._costs = self._costs[1], time.thread_time() - begun
-        # The lesser of two: a stall of the machine is no reason to look away.
-        self._due = time.monotonic() + max(_reloader.check_time, 99 * min(self._costs))
-
-
-# --- The watch list: which files matter -----------------------------------------------
-
-
-class WatchList:
-    """The files that matter, each listed once: the user's own, and installed ones."""
-
-    def __init__(self, edited: "Iterable[str]") -> None:
-        self.own: list[str] = []
-        self.installed: list[str] = []
-        self._edited = set(edited)  # before this run: what the user edits is his own
-        self._named: tuple[str, ...] = ()  # by the user: so is that, with all below it
-        self._listed: set[str] = set()
-        self._watched: dict[tuple[str, str], None] = {}  # directory or glob, suffix
-        self._pace = Pace()  # of walking them again
-        self._ignored: list[Callable[[str], object]] = []
-        self._is_installed: dict[str, bool] = {}  # by directory
-        self._roots: tuple[str, ...] = ()
-
-    def add(self, path: str, since: "int | None" = None) -> None:
-        """List a file; one saved after a moment, `since`, in ns, has changed."""
-        with _reloader.lock:
-            if path and path not in self._listed and not self._ignores(path):
-                self._listed.add(path)
-                self._sort(path)
-                meet(path, since)
-
-    def watch(self, path: str, suffix: str = "", since: "int | None" = None) -> None:
-        """List a path, a directory's files with a suffix, or the matches of a glob."""
-        if is_glob(path) or os.path.isdir(path):
-            with _reloader.lock:
-                self._watched[path, suffix] = None
-                self._walk(path, suffix, since)
-        else:
-            self.add(path, since)
-
-    def claim(self, path: str) -> None:
-        """Count what is installed as the user's own, since the user has named it."""
-        while is_glob(path):
-            path = os.path.dirname(path)
-        if self.has_installed(os.path.join(path, "")):
-            with _reloader.lock:
-                self._named += (os.path.join(path, ""),)
-                files, self.own, self.installed = self.own + self.installed, [], []
-                for file in files:
-                    self._sort(file)
-
-    def walk_again(self) -> None:
-        """List what was created in watched directories: it has changed thereby."""
-        if self._watched and self._pace.is_due():
-            begun = time.thread_time()
-            for path, suffix in self._watched:
-                self._walk(path, suffix, 0)
-            self._pace.spent(begun)
-
-    def ignore(self, pattern: str) -> None:
-        pattern = os.path.normcase(os.path.normpath(pattern))
-        anywhere, below = "*" + os.sep, os.sep + "*"
-        globs = [pre + pattern + end for pre in ("", anywhere) for end in ("", below)]
-        self._ignored.append(matcher(*globs))
-        with _reloader.lock:
-            for listed in (self.own, self.installed):
-                listed[:] = [path for path in listed if not self._ignores(path)]
-
-    def has_installed(self, path: str) -> bool:
-        """Tell installed files from the user's own, by their directory's real path."""
-        folder = os.path.dirname(path) or os.sep
-        if folder not in self._is_installed:
-            real = os.path.join(os.path.realpath(folder), "")
-            self._is_installed[folder] = real.startswith(self.roots())
-        is_claimed = path in self._edited or (path + os.sep).startswith(self._named)
-        return self._is_installed[folder] and not is_claimed
-
-    def roots(self) -> "tuple[str, ...]":
-        """Return the directories of installed packages, as at the first call."""
-        self._roots = self._roots or installed_roots()
-        return self._roots
-
-    def source_folders(self) -> "list[str]":
-        """Return the directories of the user's own sources, and to import from."""
-        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
-        folders.update(filter(os.path.isdir, map(absolute, map(str, sys.path))))
-        installed = {p for p in folders if self.has_installed(os.path.join(p, ""))}
-        return outermost(folders - installed - {os.sep})
-
-    def _sort(self, path: str) -> None:
-        (self.installed if self.has_installed(path) else self.own).append(path)
-
-    def _walk(self, path: str, suffix: str, since: "int | None") -> None:
-        import glob
-
-        for top in [path] if os.path.exists(path) else glob.iglob(path, recursive=True):
-            for file in (top, *files_below(top, suffix)):
-                self.add(file, since)
-
-    def _ignores(self, path: str) -> bool:
-        return any(matches(os.path.normcase(path)) for matches in self._ignored)
-
-
-# --- The snapshot: noticing a difference ----------------------------------------------
-
-
-_stat = os.stat  # as it is before the program may replace it
-
-
-def status_of(path: str) -> "os.stat_result | None":
-    try:
-        return _stat(path)
-    except (OSError, ValueError):  # there is none
-        return None
-
-
-def stamp_of(status: "os.stat_result | None") -> "int | None":
-    """Return what identifies a file's content, of a directory only what it is.
-
-    A hash, since the three numbers would take five times the memory.
-    """
-    if not status:
-        return None
-    if S_ISDIR(status.st_mode):
-        return hash(status.st_ino)
-    return hash((status.st_mtime_ns, status.st_size, status.st_ino))
-
-
-def saved_at(path: str) -> int:
-    """Return when a file was saved, in ns since the epoch; 0 if there is none."""
-    status = status_of(path)
-    return time_of(status) if status else 0
-
-
-def time_of(status: "os.stat_result") -> int:
-    """Return when a file was saved.
-
-    A directory never was: each file created in it would be a save.
-    """
-    if S_ISDIR(status.st_mode):
-        return 0
-    # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
-    return status.st_mtime_ns if os.name == "nt" else status.st_ctime_ns
-
-
-def meet(path: str, since: "int | None" = None) -> None:
-    """Take note of a file: as it is or, if saved after the moment `since`, as new."""
-    snapshot = _reloader.snapshot
-    if path not in snapshot:
-        stamp = stamp_of(status_of(path))  # before the other look: no save between
-        is_new = since is not None and saved_at(path) > since
-        snapshot.setdefault(path, None if is_new else stamp)
-    _reloader.workers.tell("file", path, snapshot[path])
-
-
-def look(paths: "Iterable[str]") -> "list[str]":
-    """Return those of `paths` that differ from the last look at them."""
-    snapshot, changed = _reloader.snapshot, []
-    for path in paths:
-        stamp = stamp_of(status_of(path))
-        if stamp != snapshot.setdefault(path, stamp):
-            snapshot[path] = stamp
-            changed.append(path)
-    return changed
-
-
-def settle(changed: "set[str]") -> None:
-    """Wait until all files have been quiet for a while; add what changes meanwhile.
-
-    One file is quiet after 0.05 seconds; of several, or of one that has gone and is
-    likely to come back, the rest takes longer.
-    """
-    deadline = time.monotonic() + 5  # what is never quiet is no save
-    while time.monotonic() < deadline:
-        alone = len(changed) == 1 and _reloader.snapshot[min(changed)] is not None
-        now = time.time_ns()
-        age = now - max(saved_at(path) or now for path in changed)
-        time.sleep(max(0, (0.05 if alone else 0.2) - max(0, age) / 1e9))
-        more = look({*_reloader.watch_list.own, *changed})
-        if not more:
-            return
-        changed.update(more)
-
-
-# --- The installations: when packages come and go -------------------------------------
-
-
-class Installations:
-    """Sees when packages are installed: entries of their directory come or go."""
-
-    def __init__(self) -> None:
-        self.folders: dict[str, int] = {}  # to look at; when an entry last did, in ns
-        self.ongoing: set[str] = set()  # those where one has
-        self._pause = 0  # since then, in rounds
-
-    def watch(self, folders: "Iterable[str]") -> None:
-        for folder in folders:
-            self.folders.setdefault(folder, mtime_of(folder))
-
-    def over(self) -> "set[str]":
-        """Return where something was installed, once all of it seems to be there."""
-        self._pause += 1
-        for folder, before in list(self.folders.items()):
-            self.folders[folder] = mtime_of(folder)
-            if self.folders[folder] != before:
-                self.ongoing.add(folder)
-                self._pause = 0
-        if self._pause < 2 or (self._pause < 20 and self.ongoing and has_gaps()):
-            return set()
-        over, self.ongoing = self.ongoing, set()
-        return over
-
-
-def mtime_of(folder: str) -> int:
-    status = status_of(folder)
-    return status.st_mtime_ns if status else 0
-
-
-def has_gaps() -> bool:
-    """Whether installed files are missing that were there: they are being replaced."""
-    there = (
-        path for path in _reloader.watch_list.installed if _reloader.snapshot.get(path)
-    )
-    return not all(map(status_of, there))
-
-
-# --- The imports: which stamp a file had as it was loaded -----------------------------
-
-
-class Imports:
-    """Knows what has been imported, and what its file looked like then."""
-
-    def __init__(self) -> None:
-        self.loaded: list[str] = []  # and not listed yet; also what has failed
-        # Among them is the program, whose `__file__` Python removes at its end.
-        self.early = set(filter(None, map(file_of, list(sys.modules.values()))))
-        self._names: list[str] = []  # of sys.modules, when it was last walked
-        self._known: set[str] = set()  # those of them whose files are listed
-        self._count = 0  # of modules, at the last call of have_paused()
-
-    def install(self) -> None:
-        """Have the import system tell what it loads.
-
-        It asks for a source's mtime and size just before it reads the code, be it from
-        the source or from the cache: the one moment that tells which code runs.  An
-        extension module is loaded right after its loader is made.
-        """
-        import _frozen_importlib_external as loaders
-
-        snapshot, has_installed = _reloader.snapshot, _reloader.watch_list.has_installed
-        doubtful = time.time_ns() - 2 * 10**9
-
-        def path_stats(loader: object, path: str) -> "dict[str, float]":
-            status, full = _stat(path), absolute(path)
-            stamp = snapshot[full] = stamp_of(status)
-            self.loaded.append(full)
-            _reloader.workers.tell("file", full, stamp)  # at once: it may die of it
-            if time_of(status) > doubtful and not has_installed(full):
-                try:
-                    os.remove(loaders.cache_from_source(path))
-                except (OSError, NotImplementedError):
-                    pass
-            return {"mtime": status.st_mtime, "size": status.st_size}
-
-        begin = loaders.ExtensionFileLoader.__init__
-
-        def note_extension(loader: "Any", name: str, path: str) -> None:
-            begin(loader, name, path)
-            snapshot[absolute(path)] = stamp_of(status_of(path))
-
-        setattr(loaders.SourceFileLoader, "path_stats", path_stats)
-        setattr(loaders.ExtensionFileLoader, "__init__", note_extension)
-        for path in self.early:
-            meet(path)
-
-    def have_paused(self) -> bool:
-        """Whether there are new ones, but none since the last call."""
-        before, self._count = self._count, len(sys.modules)
-        return before == self._count != len(self._names)
-
-    def new(self) -> "Iterable[str]":
-        """Yield the files of what has been imported since the last call."""
-        while self.loaded:
-            yield self.loaded.pop()
-        names = list(sys.modules)  # at once: other threads import
-        if names != self._names:
-            self._names = names
-            for name in set(names) - self._known:
-                path = file_of(sys.modules.get(name))
-                if path:
-                    self._known.add(name)
-                    yield path
-
-
-def is_outdated(path: str) -> bool:
-    """Whether the bytecode of a source that was imported before us is another one's.
-
-    If it is the same, the program wrote the source before importing it.
-    """
-    from importlib.util import cache_from_source
-    from marshal import loads
-
-    try:
-        code = compile(read(path), path, "exec", dont_inherit=True)
-        return bool(code != loads(read(cache_from_source(path))[16:]))  # header
-    except Exception:  # no cache, or half a source
-        return True
-
-
-# --- The watcher: which file is looked at when ----------------------------------------
-
-
-# Modules of programs with such workers, loaded when the first one is started.
-SPAWNING = {
-    f"multiprocessing.popen_{kind}"
-    for kind in ("spawn_posix", "spawn_win32", "forkserver")
-}
-
-
-class Watcher:
-    """Keeps the watch list and the snapshot up to date, and knows what has changed."""
-
-    def __init__(self) -> None:
-        self._freshest: list[str] = []
-        self._count = 0  # of own files, in the last round
-        self._rounds = 0
-        self.pace = Pace(0.5)  # of rounds, the first one once imports have paused
-        self._began = self._listed_at = time.time_ns()  # the last time modules were
-        self._spawns = False  # workers that do not tell what they import
-        self.installations = Installations()
-
-    def list_early(self) -> None:
-        """List the modules imported before ours, some of them changed since then."""
-        began = _reloader.launch.began()
-        with _reloader.lock:
-            for path in _reloader.imports.early:
-                _reloader.watch_list.add(path)
-                if saved_at(path) > began and is_outdated(path):
-                    _reloader.snapshot[path] = None
-
-    def watch_failure(self, error: "BaseException | None") -> None:
-        """Watch what may mend a failure; what was saved since the start may have."""
-        with _reloader.lock:
-            for path in map(absolute, failure_files(error)):
-                _reloader.watch_list.add(path, self._began)
-                if _reloader.watch_list.has_installed(path):
-                    self.installations.watch([os.path.join(os.path.dirname(path), "")])
-            self.watch_sources(self._began)
-            for path in self.installations.folders:  # for what is missing there
-                _reloader.watch_list.add(path)
-
-    def watch_sources(self, since: "int | None" = None) -> None:
-        """Watch the directories of the program's own sources, and to import from."""
-        for folder in _reloader.watch_list.source_folders():
-            _reloader.watch_list.watch(folder, ".py", since)
-
-    def list_modules(self) -> None:
-        """List what has been imported, and what those import who do not tell."""
-        with _reloader.lock:
-            for path in _reloader.imports.new():
-                _reloader.watch_list.add(path)
-            if not (self._spawns or sys.modules.keys().isdisjoint(SPAWNING)):
-                self._spawns = True
-                self.watch_sources(self._listed_at)
-            self._listed_at = time.time_ns()
-
-    def look_often(self) -> "list[str]":
-        """Look at the few files that were saved last: they will be saved again."""
-        with _reloader.lock:
-            if _reloader.imports.have_paused():
-                self.list_modules()
-                if not self._rounds:
-                    self.pace = Pace()  # the first round is due
-            return look(self._freshest)
-
-    def look_around(self) -> "list[str]":
-        """Look at all own files, and at some of the installed ones.
-
-        Installed code changes all at once, by an installation: then, at all of them.
-        """
-        with _reloader.lock:
-            self.list_modules()
-            _reloader.watch_list.walk_again()
-            begun = time.thread_time()
-            own, installed = _reloader.watch_list.own, _reloader.watch_list.installed
-            self._rounds += 1
-            due, over = installed[self._rounds % 32 :: 32], self.installations.over()
-            if over or self.installations.ongoing:
-                due = installed if over else []
-            changed = look(own + due)
-            changed += over.intersection(_reloader.snapshot)  # after a failure
-            if changed or len(own) != self._count:
-                self._count = len(own)
-                self._freshest = sorted(own, key=saved_at)[-2:]
-            self.pace.spent(begun)
-            return changed
-
-
-# --- The check: is the change fit to run ----------------------------------------------
-
-
-def sources(paths: "Iterable[str]") -> "list[str]":
-    return sorted(path for path in paths if path.endswith((".py", ".pyw")))
-
-
-def are_fit(paths: "Iterable[str]") -> bool:
-    """Whether all sources compile; show the first that does not, as Python would.
-
-    If one has gone, the import will say so.
-    """
-    import traceback
-    import warnings
-
-    for path in sources(paths):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the next run will show them
-                compile(read(path), path, "exec", dont_inherit=True)
-        except Exception as error:
-            is_over = _reloader.ending.stage == FINISHED
-            effect = "waiting for a change" if is_over else "the old code runs on"
-            show("".join(traceback.format_exception_only(error)))
-            say(f"{_reloader.launch.name_of(path)} does not compile, {effect}")
-            return False
-    return True
-
-
-def drop_bytecode(paths: "Iterable[str]") -> None:
-    """Remove the cached bytecode of sources.
-
-    Python trusts bytecode whose source has the same size and mtime *second*: a second
-    save within it would run as the first.  So does pytest with its own cache.
-    """
-    import glob
-    from importlib.util import cache_from_source
-
-    for path in sources(paths):
-        try:
-            stem = cache_from_source(path, optimization="")[: -len(".pyc")]
-            for cached in glob.iglob(glob.escape(stem) + "*.pyc"):
-                # An installer, which has compiled what it wrote, may insist on that.
-                is_new = saved_at(cached) > saved_at(path)
-                if not (is_new and _reloader.watch_list.has_installed(path)):
-                    os.remove(cached)
-        except (OSError, NotImplementedError):  # read-only; no cache
-            pass
-
-
-# --- The loop guard: a program that rewrites its own files ----------------------------
-
-
-def checksum_of(path: str) -> int:
-    """Return what tells whether a file has the same content, or a directory names."""
-    import zlib
-
-    try:
-        names = sorted(os.listdir(path))
-    except OSError:  # it is none
-        names = []
-    return zlib.crc32(read(path) or os.fsencode("\n".join(names)))
-
-
-class LoopGuard:
-    """Knows a program that would restart for ever, since it rewrites its own files.
-
-    For each file that changed soon after the start, `streaks` has how many starts in a
-    row it did, and a checksum.  It is the program that rewrites it, if we see it do so,
-    or if the content is the same.
-    """
-
-    def __init__(self, streaks: "dict[str, list[int]]") -> None:
-        self.streaks = streaks
-        self._began = time.monotonic()
-        self._written: set[str] = set()
-        self._is_mute = False  # and has said so
-        if any(count >= 3 for count, _ in streaks.values()):
-            sys.addaudithook(self._note_write)
-
-    def mutes(self, changed: "set[str]", seen: float, cause: str) -> bool:
-        """Whether to restart for these files no more, until another one changes.
-
-        `seen` is when the change was seen, in seconds of the monotonic clock.
-        """
-        # An installation is seen late, once it has paused.
-        late = 3 * _reloader.check_time * any(p.endswith(os.sep) for p in changed)
-        is_soon = seen - self._began < 2 + late and len(changed) < 100
-        was_mute = self._is_mute
-        self._is_mute = (is_soon or was_mute) and all(map(self._is_its_own, changed))
-        if not self._is_mute:
-            self.streaks = {
-                path: [self.streaks.get(path, (0, 0))[0] + 1, checksum_of(path)]
-                for path in (changed if is_soon else ())
-            }
-        elif not was_mute:
-            often = "after each of the last 3 starts"
-            say(f"{cause} {often}, ignored until another file changes")
-        return self._is_mute
-
-    def _is_its_own(self, path: str) -> bool:
-        """Whether the program itself has just written a file once more."""
-        count, checksum = self.streaks.get(path, (0, 0))
-        return count >= 3 and (path in self._written or checksum == checksum_of(path))
-
-    def _note_write(self, event: str, arguments: "tuple[Any, ...]") -> None:
-        writing = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)
-        if writing or event in ("os.rename", "os.utime"):
-            self._written.update(
-                os.path.abspath(path) for path in arguments[:2] if isinstance(path, str)
-            )
-
-
-# --- The errors: how exceptions are shown ---------------------------------------------
-
-
-class NotFound(Exception):
-    """There is no such target."""
-
-
-def without_machinery(trace: "TracebackType | None") -> "TracebackType | None":
-    """Drop the outer frames of a traceback that are not the program's."""
-    while trace:
-        names = trace.tb_frame.f_globals
-        package = str(names.get("__name__")).partition(".")[0]
-        if names is not globals() and package not in ("importlib", "zipimport"):
-            break
-        trace = trace.tb_next
-    return trace
-
-
-def report(text: str) -> None:
-    """Show the exception being handled, then say what happens next."""
-    import traceback
-
+def show_error(text: str) -> None:
+    """Show the exception that is being handled, and say what happens next, if at all."""
     kind, error, trace = sys.exc_info()
-    trace = without_machinery(trace) or trace
-    show("".join(traceback.format_exception(kind, error, trace)))
-    say(text)
+    if text and trace:  # its first frame is ours
+        show("".join(traceback.format_exception(kind, error, trace.tb_next)))
+        say(text)
 
 
-def silence_interrupt() -> None:
-    """Have no thread report the KeyboardInterrupt that a restart causes."""
-    from functools import partial
-
-    hooks = (sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")
-    for owner, name in hooks:
-        setattr(owner, name, partial(report_uncaught, getattr(owner, name)))
-
-
-def report_uncaught(report: "Callable[..., object]", *error: "Any") -> None:
-    kind = getattr(error[0], "exc_type", error[0])
-    if not issubclass(kind, KeyboardInterrupt):
-        report(*error)
-
-
-# --- The hooks: what the program does before a restart --------------------------------
-
-
-def scheduler(io_loop: "Any") -> "Callable[[Callable[[], None]], object]":
-    """Return what calls a function on the thread of a loop, be it of any kind."""
-    if io_loop is None:
-        return background
-    names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
-    for name in *names, "__call__":  # of asyncio, Tornado, Twisted and trio; a function
-        if hasattr(io_loop, name):
-            return getattr(io_loop, name)  # type: ignore[no-any-return]
-    raise TypeError(
-        "io_loop must be an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio"
-        f" token, a function that schedules a function, or None, not {io_loop!r}"
-    )
-
-
-def background(fn: "Callable[[], None]") -> None:
-    """Call a function in a thread of its own, since it may hang."""
-
-    def call() -> None:
-        # What it starts shall not inherit the mask of the thread that watches.
-        mask_signals("SIG_SETMASK", _reloader.launch.mask)
-        fn()
-
+def attempt(fn: "Callable[[], Any]") -> "Any":
+    """Call a function; return None if it fails."""
     try:
-        threading.Thread(target=call, name="autoreload hook", daemon=True).start()
-    except RuntimeError:  # Python 3.12+ starts no thread once the program has ended
-        fn()
+        return fn()
+    except Exception:
+        return None
 
 
-def run_coroutine(io_loop: "Any", work: "Coroutine[Any, Any, None]") -> object:
-    """Run a coroutine, on the thread of the loop; return what to keep meanwhile."""
-    if hasattr(io_loop, "callFromThread"):  # Twisted
-        return sys.modules["twisted.internet.defer"].ensureDeferred(work)
-    if hasattr(io_loop, "run_sync_soon"):  # trio
-        return sys.modules["trio"].lowlevel.spawn_system_task(lambda: work)
-    import asyncio
-
-    loop = asyncio._get_running_loop()
-    return loop.create_task(work) if loop else asyncio.run(work)
+def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
+    """Wait for a condition; return whether it has come true by the deadline."""
+    while not is_so() and time.monotonic() < deadline:
+        sleep(0.001)
+    return is_so()
 
 
-def call_hook(
-    hook: "Callable[[], object]", name: str, io_loop: "Any", deadline: float
-) -> bool:
-    """Call a hook on the thread of the loop; return whether it is done in time."""
-    done = threading.Event()
-    kept: list[object] = []
-    text = f"hook {name} failed, restarting anyway"
-
-    async def finish(awaitable: "Any") -> None:
-        try:
-            await awaitable
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            # What is cancelled later is so by the end of the loop.
-            is_fault = isinstance(error, (Exception, SystemExit))
-            if is_fault or time.monotonic() < deadline:
-                report(text)
-        finally:
-            done.set()
-
-    def call() -> None:
-        try:
-            result: Any = hook()
-            if hasattr(result, "__await__"):
-                return kept.append(run_coroutine(io_loop, finish(result)))
-        except (Exception, SystemExit):
-            report(text)
-        finally:
-            if not kept:  # else finish() will tell
-                done.set()
-
+def read(path: str, position: int = 0) -> bytes:
+    """Return what is in a file from a position on; nothing if it cannot be read."""
     try:
-        scheduler(io_loop)(call)
-    except Exception:  # the loop is closed
-        io_loop = None
-        if not (done.is_set() or kept):  # it may have failed after the call
-            background(call)
-    return done.wait(max(0.01, deadline - time.monotonic()))
-
-
-# --- The signals: who wants the program to end ----------------------------------------
-
-
-class Interrupts:
-    """Counts the Ctrl-Cs and terminations that arrive, whatever the program does then.
-
-    A server that stops gracefully ends like a program that is done; what tells the two
-    apart is the signal.  So handlers are installed with a counter around them, one that
-    is written in C and so adds no frame to tracebacks, and the program sees its own.
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[int, int] = {}  # counts of the handlers since replaced
-        # How many were sent by us, or have been survived.
-        self.excused: dict[int, int] = {_signal.SIGTERM: 0, _signal.SIGINT: 0}
-        self.main_ident = threading.main_thread().ident or 0
-        self._install: Callable[[int, Any], Any] = _signal.signal
-        self._look_up: Callable[[int], Any] = _signal.getsignal
-
-    def count(self) -> None:
-        """Begin to count, where signals can be handled: on the main thread."""
-        if self._before or threading.current_thread() is not threading.main_thread():
-            return
-        import signal
-        from functools import partial
-
-        here, frames = sys._getframe(), sys._current_frames()
-        # Not threading's word for it: gevent gives threads other numbers.
-        self.main_ident = next(ident for ident in frames if frames[ident] is here)
-        self._install, self._look_up = signal.signal, signal.getsignal
-        self._before = dict.fromkeys(signal.valid_signals(), 0)
-        setattr(signal, "signal", self.signal)
-        setattr(signal, "getsignal", self.getsignal)
-        setattr(signal, "raise_signal", partial(self._send, signal.raise_signal))
-        setattr(os, "kill", partial(self._send, os.kill))
-        for number in self.excused:
-            if callable(self.getsignal(number)):
-                self.signal(number, self.getsignal(number))
-
-    def signal(self, signalnum: int, handler: "Any") -> "Any":
-        """Install a handler, as signal.signal does, with a counter around it."""
-        from functools import lru_cache
-
-        shown, before = self.getsignal(signalnum), self.counted(signalnum)
-        ends_us = (signalnum, handler) == (_signal.SIGINT, _signal.SIG_DFL)
-        if ends_us and self.excused[signalnum] and not self.fatal():  # as twistd does
-            handler = _signal.default_int_handler
-        if callable(handler):
-            handler = lru_cache(maxsize=0)(handler)
-        self._install(signalnum, handler)
-        self._before[signalnum] = before
-        return shown
-
-    def getsignal(self, signalnum: int) -> "Any":
-        """Return a handler, as signal.getsignal does, without its counter."""
-        handler = self._look_up(signalnum)
-        return handler.__wrapped__ if hasattr(handler, "cache_info") else handler
-
-    def counted(self, number: int) -> int:
-        """Return how often a signal has arrived."""
-        counter = getattr(self._look_up(number), "cache_info", None)
-        return self._before.get(number, 0) + (counter().misses if counter else 0)
-
-    def _send(self, send: "Callable[..., None]", *args: int) -> None:
-        """Send a signal for the program: our Ctrl-C that it passes on is ours, too."""
-        to_itself = args in ((_signal.SIGINT,), (os.getpid(), _signal.SIGINT))
-        if to_itself and self.excused[_signal.SIGINT]:  # as uvicorn does
-            self.excused[_signal.SIGINT] += 1
-        send(*args)
-
-    def arrived(self) -> "dict[int, int]":
-        """Return how often each has arrived."""
-        return {number: self.counted(number) for number in self.excused}
-
-    def fatal(self) -> int:
-        """Return the signal by which somebody else wants the program to end, or 0."""
-        excused = self.excused
-        return next((n for n in excused if self.counted(n) > excused[n]), 0)
-
-
-def end_as(status: int) -> None:
-    """End at once with an exit status or, if it is negative, by a signal."""
-    _reloader.lock.acquire(timeout=1)  # the watcher shall not look meanwhile
-    flush_all()
-    leave_note("{}")
-    if status < 0 and os.name == "posix":
-        try:
-            _signal.signal(-status, _signal.SIG_DFL)
-            os.kill(os.getpid(), -status)
-        except ValueError:  # not on the main thread
-            pass
-    os._exit(status if status >= 0 else 128 - status)
-
-
-# --- The end: how the program ends, or stays for its next run -------------------------
-
-# What the main thread does: it runs the program; waits for threads, since a hook has
-# ended the program; runs exit functions; waits for the next run.
-RUNNING, LEAVING, FINISHING, FINISHED = range(4)
-
-
-class Ending:
-    """The main thread's last act: all ways to end a program meet in one handler."""
-
-    def __init__(self) -> None:
-        self.outcome = ""  # how the program ended, if that is to be waited out
-        self.stopping = False  # a restart is under way
-        self.stage = RUNNING
-        self.next: Any = None  # that, if the main thread is to begin it
-
-    def prepare(self) -> None:
-        """Be there when the main thread is at its end, but for threads it waits for."""
-        import atexit
-
-        getattr(threading, "_register_atexit")(self._begin)
-        # That is not called if the end of a thread pool fails before it.
-        atexit.register(self._finish)
-
-    def _begin(self) -> None:
-        import atexit
-
-        if self.stopping:
-            self.stage = LEAVING
-        atexit.unregister(self._finish)
-        atexit.register(self._finish)  # so late, it is the first of the handlers to run
-
-    def _finish(self) -> None:
-        if _reloader.workers.is_worker:
-            return
-        self.stage = FINISHING
-        self._note_failure()
-        if not self.stopping and not self.outcome:
-            return leave_note("{}")
-        while True:
-            try:
-                self._stay()
-            except KeyboardInterrupt:
-                if _reloader.interrupts.fatal():
-                    end_as(-_signal.SIGINT)
-
-    def _note_failure(self) -> None:
-        """Have an exception that nobody caught, and Python has shown, waited out."""
-        error = getattr(sys, "last_value", None)  # others set it for caught ones, too
-        trace = error and error.__traceback__
-        uncaught = isinstance(error, Exception) and trace and not trace.tb_frame.f_back
-        if uncaught and not _reloader.restarter.commanded:
-            self.outcome = f"{_reloader.restarter.name()} failed"
-            _reloader.watcher.watch_failure(error)
-
-    def _stay(self) -> None:
-        """Run the exit functions; then wait, while the watcher does the rest."""
-        self.run_exit_functions()
-        flush()
-        if _reloader.interrupts.fatal():
-            end_as(-_reloader.interrupts.fatal())
-        _reloader.interrupts.count()
-        usual = {_signal.SIGINT: _signal.default_int_handler}
-        ends = {_signal.SIGINT, _signal.SIGTERM}.difference(_reloader.launch.ignored)
-        for number in ends:
-            _reloader.interrupts.signal(number, usual.get(number, _signal.SIG_DFL))
-        mask_signals("SIG_UNBLOCK", ends)
-        if self.outcome and not self.stopping:
-            say(f"{self.outcome}, waiting for a change")
-        self.outcome, self.stage = "", FINISHED
-        _reloader.io_loop = None  # its thread has ended
-        while not self.next:
-            # Not longer: a signal that arrives right before a sleep does not end it.
-            # A supervised run is begun here, else by the watcher.
-            time.sleep(0.1 if _restart is supervise else 5)
-        _restart(*self.next)
-
-    def run_exit_functions(self) -> None:
-        """Run all exit functions but ours."""
-        import atexit
-
-        atexit.unregister(self._finish)
-        atexit._run_exitfuncs()
-
-
-# --- The main thread: what it is doing ------------------------------------------------
-
-
-def main_frames() -> "Iterable[FrameType]":
-    """Yield what the main thread is doing, innermost first."""
-    frame = sys._current_frames().get(_reloader.interrupts.main_ident)
-    while frame:
-        yield frame
-        frame = frame.f_back
-
-
-def is_in(function: str, module: str) -> bool:
-    return any(
-        frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
-        for frame in main_frames()
-    )
-
-
-def position() -> str:
-    """Return where the main thread is, in the program's own code if it is there."""
-    frames = [f for f in main_frames() if f.f_globals is not globals()]
-    has_installed = _reloader.watch_list.has_installed
-    own = [f for f in frames if not has_installed(absolute(f.f_code.co_filename))]
-    for frame in own or frames:
-        file = _reloader.launch.name_of(frame.f_code.co_filename)
-        return f"{file}:{frame.f_lineno}"
-    return "its end"
-
-
-def between_requests() -> bool:
-    """Whether a server of `socketserver` waits: Ctrl-C would cut a request off."""
-    in_request = is_in("_handle_request_noblock", "socketserver")
-    return not in_request or is_in("accept", "socket")
-
-
-def requests_are_done() -> bool:
-    """Whether no thread of a server of `socketserver` answers a request any more."""
-    return not any("(process_request_thread)" in t.name for t in threading.enumerate())
-
-
-# --- The workers: what they report, and their end -------------------------------------
-
-
-class Workers:
-    """Processes forked from this one, which report to it, and `multiprocessing`'s."""
-
-    def __init__(self, orphans: "Iterable[int]") -> None:
-        self.is_worker = False  # itself, forked from the process started by hand
-        self._forked: set[int] = set()
-        self._orphans = set(orphans)  # left by the run before this one
-        self._reader = self._writer = -1
-        self._pipe: dict[int, os.stat_result] = {}  # the same two, as they were opened
-        self._untold: list[bytes] = []  # since the pipe was full
-        self._unread = b""  # a line not all of which has arrived
-
-    def expect(self) -> None:
-        """Prepare for reports, before a fork."""
-        global json  # half imported by a thread, it would stay so in the fork
-        import json
-
-        if not self._is_open(self._reader):
-            self._reader, self._writer = os.pipe()
-            self._pipe = {fd: os.fstat(fd) for fd in (self._reader, self._writer)}
-            for fd in self._pipe:
-                os.set_blocking(fd, False)  # full, it would hold an import
-
-    def _is_open(self, fd: int) -> bool:
-        return is_still(fd, self._pipe.get(fd))
-
-    def tell(self, *message: object) -> None:
-        """Report to the process started by hand, if it is another, and what is left."""
-        if self.is_worker and message:
-            self._untold.append(json.dumps(message).encode() + b"\n")
-        while self._untold and self._is_open(self._writer):
-            try:
-                line = self._untold.pop(0)
-            except IndexError:  # another thread has told it
-                return
-            try:
-                os.write(self._writer, line)
-            except OSError:  # full, or closed this moment
-                return self._untold.insert(0, line)
-
-    def told(self) -> "Iterable[list[Any]]":
-        """Yield what was reported since the last call."""
-        if not self._is_open(self._reader):
-            return
-        try:
-            while chunk := os.read(self._reader, 1 << 16):
-                self._unread += chunk
-        except OSError:  # no more to read; or closed this moment
-            pass
-        self._forked = set(filter(in_our_group, self._forked))  # numbers are used again
-        *lines, self._unread = self._unread.split(b"\n")
-        for line in lines:
-            try:
-                kind, *values = json.loads(line)
-            except ValueError:  # cut off, where the pipe was full
-                continue
-            if kind == "worker":
-                self._forked.add(values[0])
-            else:
-                yield [kind, *values]
-
-    def interrupt(self) -> None:
-        """Ask those to end that Ctrl-C would: by SIGTERM, which shows no traceback."""
-        send(
-            _signal.SIGTERM, [pid for pid in self._pids() if not ignores_interrupt(pid)]
-        )
-
-    def end(self, seconds: float) -> None:
-        """Have them end, then kill those that are left; leave no zombies."""
-        deadline = time.monotonic() + seconds
-        asked: set[int] = set()
-
-        def are_gone() -> bool:
-            living = {pid for pid in self._pids() if not has_ended(pid)}
-            if time.monotonic() < deadline:
-                send(_signal.SIGTERM, living - asked)  # also those forked meanwhile
-            else:
-                send(getattr(_signal, "SIGKILL", _signal.SIGTERM), living)
-            asked.update(living)
-            return not living
-
-        wait_until(are_gone, deadline + 1)
-
-    def reap_orphans(self) -> None:
-        self._orphans = {pid for pid in self._orphans if not has_ended(pid)}
-
-    def _pids(self) -> "list[int]":
-        list(self.told())
-        # A child that has not run yet has not reported, either; one that has executed
-        # something (subprocess with preexec_fn, os.spawn) is the program's own to end.
-        found = self._forked.union(children())
-        pids = {pid for pid in found if not has_executed(process_fields(pid))}
-        return list(filter(in_our_group, pids | spawned()))
-
-
-# --- The sockets: a port that never refuses -------------------------------------------
-
-
-class Sockets:
-    """The listening sockets, kept open behind the program's back."""
-
-    def __init__(self, inherited: "dict[str, int]") -> None:
-        self._kept: dict[str, tuple[int, os.stat_result]] = {}  # asked for in this run
-        self._open = inherited
-
-    def listen(self, address: "Address") -> "socket":
-        import socket
-
-        if isinstance(address, (str, os.PathLike)):
-            address = path_of(address)
-        elif not isinstance(address, tuple) or len(address) != 2:
-            rule = "an address must be (host, port) or a path"
-            raise TypeError(f"{rule}, not {address!r}")
-        key = str(address)
-        if key not in self._open:
-            self._open[key] = open_socket(address).detach()
-        self._kept[key] = self._open[key], os.fstat(self._open[key])
-        copy = socket.socket(fileno=socket.dup(self._open[key]))
-        copy.setblocking(True)  # what asyncio has set is shared with the last run
-        return copy  # which the program will close
-
-    def pause(self) -> None:
-        """Have the program accept no more: what comes now waits for the next run.
-
-        On Ctrl-C servers reset what they have accepted, but not yet read.  So each
-        descriptor of the program's is replaced by a socket to which nobody connects.
-        """
-        if self._kept:
-            try:
-                for ours in self.descriptors().values():
-                    replace_copies(ours)
-            except OSError:  # no descriptor is left: better reset than never restart
-                pass
-            time.sleep(0.1)  # by now what was accepted is a request
-
-    def descriptors(self) -> "dict[str, int]":
-        """Return those for the next run, if the program has not closed them blindly."""
-        return {key: fd for key, (fd, it) in self._kept.items() if is_still(fd, it)}
-
-
-def replace_copies(ours: int) -> None:
-    import socket
-
-    status = os.fstat(ours)
-    with socket.create_server(("127.0.0.1", 0)) as lonely:
-        os.set_blocking(lonely.fileno(), os.get_blocking(ours))
-        for fd, other in open_descriptors().items():
-            if fd != ours and os.path.samestat(status, other):
-                os.dup2(lonely.fileno(), fd, inheritable=False)
-
-
-def open_socket(address: "str | tuple[str, int]") -> "socket":
-    import socket
-
-    if isinstance(address, tuple):
-        host, port = address
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, *_, where = found[0]
-        return socket.create_server(where, family=family, backlog=socket.SOMAXCONN)
-    unix = socket.AF_UNIX
-    with socket.socket(unix) as probe:
-        is_left = os.path.exists(address) and S_ISSOCK(os.stat(address).st_mode)
-        if is_left and probe.connect_ex(address):
-            os.unlink(address)
-    return socket.create_server(address, family=unix, backlog=socket.SOMAXCONN)
-
-
-# --- The stop: Ctrl-C -----------------------------------------------------------------
-
-
-def interrupt() -> bool:
-    """Send Ctrl-C to the main thread; return whether it does anything with it."""
-    interrupts = _reloader.interrupts
-    handler = interrupts.getsignal(_signal.SIGINT)
-    if handler in (_signal.SIG_IGN, _signal.SIG_DFL):
-        return False
-    debugger: Any = getattr(handler, "__self__", None)
-    if hasattr(debugger, "allow_kbdint"):  # pdb after "continue": else it would prompt
-        debugger.allow_kbdint = True
-    silence_interrupt()
-    interrupts.excused[_signal.SIGINT] += 1
-    if hasattr(_signal, "pthread_kill"):  # interrupt_main would not wake a sleeping one
-        _signal.pthread_kill(interrupts.main_ident, _signal.SIGINT)
-    else:  # Windows: raised on any thread, it wakes the main one
-        _signal.raise_signal(_signal.SIGINT)
-    return True
-
-
-def end_program() -> bool:
-    """Have the program end; return whether it is to be run again."""
-    ending, interrupts = _reloader.ending, _reloader.interrupts
-    ending.stopping = True
-    if sys.platform == "linux" and ending.stage < FINISHED:
-        _reloader.sockets.pause()  # elsewhere a socket may have no identity
-    call_hooks()
-    if interrupts.fatal():  # by hand: the program is ending anyway
-        ending.stopping = False
-        return False
-    deadline = time.monotonic() + _reloader.grace
-    wait_until(between_requests, deadline)
-    if ending.stage > RUNNING or interrupt():  # which would cut threads off
-        await_end(deadline)
-    _reloader.workers.end(max(0.5, deadline - time.monotonic()))
-    if ending.stage < FINISHING:  # in the stead of a main thread that does not end
-        call_hook(ending.run_exit_functions, "atexit", None, time.monotonic() + 1)
-    if interrupts.fatal():  # by hand, and the main thread did not heed it
-        end_as(-interrupts.fatal())
-    return True
-
-
-def call_hooks() -> None:
-    grace = _reloader.grace
-    deadline = time.monotonic() + grace
-    for hook in _reloader.hooks:
-        name = getattr(hook, "__qualname__", repr(hook))
-        if not call_hook(hook, name, _reloader.io_loop, deadline):
-            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
-
-
-def await_end(deadline: float) -> None:
-    try:
-        # A loop that goes to sleep just as the Ctrl-C arrives would miss it.
-        if _reloader.io_loop:
-            scheduler(_reloader.io_loop)(lambda: None)
-    except Exception:  # closed meanwhile
-        pass
-    _reloader.workers.interrupt()
-    if not wait_until(lambda: _reloader.ending.stage == FINISHED, deadline):
-        late = f"after {_reloader.grace:g} s, restarting anyway"
-        if not _reloader.interrupts.fatal():  # by hand, meanwhile
-            say(f"main thread is at {position()} {late}")
-    wait_until(requests_are_done, deadline)
-
-
-# --- The sweep: what exec hands on, put back ------------------------------------------
-
-
-def flush(files: "Iterable[Any]" = (), *, patient: bool = True) -> None:
-    for file in [sys.stdout, sys.stderr, *files]:
-        try:
-            if patient or has_room(file):
-                file.flush()
-        except Exception:  # it may be closed, replaced or None
-            pass
-
-
-def flush_all(*, patient: bool = True) -> None:
-    """Flush all open files, as Python does at its end; call it only right before ours.
-
-    gc.get_objects() disturbs other threads: a tuple it has seen cannot be resized.
-    """
-    import gc
-    import io
-
-    things = gc.get_objects()
-    buffered = io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom
-    kinds = {kind for kind in set(map(type, things)) if issubclass(kind, buffered)}
-    flush((thing for thing in things if type(thing) in kinds), patient=patient)
-
-
-def sweep() -> None:
-    """Put back what exec hands on; the next run sees to the signals itself."""
-    launch, sockets = _reloader.launch, _reloader.sockets.descriptors().values()
-    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
-        _signal.setitimer(timer, 0)
-    os.umask(launch.umask)
-    for fd, saved in launch.kept.items():
-        if is_still(saved, launch.descriptors[fd]):
-            os.dup2(saved, fd)
-            os.set_blocking(fd, launch.blocking[fd])  # asyncio changes it
-    restore_terminal()
-    for fd in {*open_descriptors(), *sockets}:
-        was_there = is_still(fd, launch.descriptors.get(fd))
-        try:
-            os.set_inheritable(fd, was_there or fd in sockets)
-        except OSError:  # a thread of the program's has closed it this moment
-            pass
-    drop_pending()
-
-
-def drop_pending() -> None:
-    """Drop signals that wait blocked: exec hands them on, and unblocked they kill."""
-    if hasattr(_signal, "sigtimedwait"):
-        ends = {_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, *_reloader.launch.mask}
-        while pending := _signal.sigpending() - ends:
-            if not _signal.sigtimedwait(pending, 0):
-                break
-
-
-def restore_terminal() -> None:
-    if not _reloader.launch.terminal:
-        return
-    import termios
-
-    fd, settings = _reloader.launch.terminal
-    try:
-        if os.tcgetpgrp(fd) == os.getpgrp():  # a background job would be stopped
-            termios.tcsetattr(fd, termios.TCSANOW, settings)
-            termios.tcflush(fd, termios.TCIFLUSH)  # as Ctrl-C drops a half-typed line
-    except (OSError, termios.error):  # not our terminal, or gone
-        pass
-
-
-# --- The watch thread: looking, and handing on what has changed -----------------------
-
-
-class WatchThread:
-    """Looks at what is due, and hands on what has changed."""
-
-    def __init__(self) -> None:
-        self.started = self.requested = False
-        self.thread: threading.Thread | None = None
-        self._changed: set[str] = set()  # and not heeded yet
-        self._complaints: set[str] = set()
-
-    def begin(self) -> None:
-        _reloader.interrupts.count()
-        with _reloader.lock:  # start() may be called from two threads at once
-            if self.started:
-                return
-            _reloader.watcher.installations.watch(_reloader.watch_list.roots())
-            self.started = True
-        workers = _reloader.workers
-        workers.tell("start", _reloader.check_time, _reloader.grace)
-        if not workers.is_worker:
-            _reloader.reserve.hold()
-            _reloader.ending.prepare()
-        self.run()
-
-    def run(self) -> None:
-        """Run the thread, if it does not run, nor is to run."""
-        is_idle = _reloader.workers.is_worker and not self.started
-        is_running = self.thread and self.thread.is_alive()
-        if not (is_idle or is_running or _reloader.ending.stopping):
-            self.thread = threading.Thread(
-                target=self._watch, name="autoreload", daemon=True
-            )
-            self.thread.start()
-
-    def _watch(self) -> None:
-        # Leave signals to the program's threads.
-        mask_signals("SIG_BLOCK", _signal.valid_signals())
-        while _reloader.workers.is_worker:  # what it lists it reports
-            _reloader.watcher.list_modules()
-            _reloader.workers.tell()
-            time.sleep(_reloader.check_time)
-        while not self.started:  # a program that has only forked: a worker may start us
-            self._hear()
-            time.sleep(_reloader.check_time)
-        _reloader.watcher.list_early()
-        while True:
-            try:
-                self._look()
-            except Exception as error:  # whatever it is, watching goes on
-                self._complain(error)
-            time.sleep(_reloader.check_time / 5)
-
-    def _look(self) -> None:
-        """Look once at what is due; restart for what has changed."""
-        watcher = _reloader.watcher
-        self._changed.update(watcher.look_often())
-        if watcher.pace.is_due():
-            self._hear()
-            _reloader.workers.reap_orphans()
-            self._changed.update(watcher.look_around())
-        changed, requested = self._changed, self.requested
-        if changed or requested:
-            self._changed, self.requested = set(), self.requested and not requested
-            try:
-                _reloader.reserve.release()
-                if not _reloader.heed(changed, requested):
-                    self._changed, self.requested = changed, self.requested or requested
-            finally:
-                _reloader.reserve.hold()
-
-    def _hear(self) -> None:
-        """Take in what workers report."""
-        for kind, *values in _reloader.workers.told():
-            if kind == "file":
-                path, stamp = values
-                _reloader.snapshot.setdefault(path, stamp)
-                _reloader.watch_list.add(path)
-            elif kind == "watch":
-                _reloader.watch(*values)
-            elif kind == "ignore":
-                _reloader.watch_list.ignore(*values)
-            elif kind == "start":
-                _reloader.configure(*values)
-                self.begin()
-            elif kind == "restart":
-                self.requested = True
-
-    def _complain(self, error: Exception) -> None:
-        """Report something unexpected, once."""
-        if str(error) not in self._complaints:
-            self._complaints.add(str(error))
-            try:
-                report("something unexpected happened, watching goes on")
-            except Exception:  # no descriptor is left, or all are being closed
-                say(f"{error}, watching goes on")
-
-
-# --- The forks: a forked process never restarts, but reports --------------------------
-
-
-def register_at_fork() -> None:
-    """Have processes that are forked report to the one that was started by hand."""
-    if hasattr(os, "register_at_fork"):
-        # A module half imported would stay so in the fork.  The methods of a lock
-        # are C: in a function, a Ctrl-C that came during the fork would be ignored.
-        lock = _reloader.lock
-        os.register_at_fork(
-            before=lock.acquire,
-            after_in_parent=lock.release,
-            after_in_child=lock.release,
-        )
-        os.register_at_fork(before=prepare_fork, after_in_child=become_worker)
-
-
-def prepare_fork() -> None:
-    watch_thread = _reloader.watch_thread
-    _reloader.workers.expect()
-    watch_thread.run()
-    if watch_thread.thread and threading.active_count() == 2:
-        import warnings  # Python 3.12 and later warn of our thread
-
-        text = r"This process \(pid=\d+\) is multi-threaded, use of fork"
-        warnings.filterwarnings("ignore", text, DeprecationWarning)
-
-
-def become_worker() -> None:
-    _reloader.launch.forget_descriptors()
-    _reloader.reserve.release()
-    _reloader.watcher.list_modules()  # which the parent knows itself
-    _reloader.workers.is_worker = True
-    _reloader.workers.tell("worker", os.getpid())
-    _reloader.watch_thread.thread = None
-    _reloader.watch_thread.run()
-
-
-# --- The judgement: is a change worth a restart ---------------------------------------
-
-
-def reason_in(changed: "set[str]") -> str:
-    """Wait until files are quiet; say why to restart then, or nothing if not to."""
-    seen = time.monotonic()
-    settle(changed)
-    _reloader.pending |= changed
-    has_installed = _reloader.watch_list.has_installed
-    first = min(changed, key=lambda path: (has_installed(path), path))
-    more = f" (+{len(changed) - 1} more)" if len(changed) > 1 else ""
-    reason = f"{_reloader.launch.name_of(first)} changed{more}"
-    is_mute = _reloader.guard.mutes(changed, seen, reason)
-    return "" if is_mute or not are_fit(_reloader.pending) else reason
-
-
-def edited() -> "list[str]":
-    """Return what was edited by hand, of all that has changed: no installer's work."""
-    files = {path for path in _reloader.pending if not path.endswith(os.sep)}
-    installed = set(filter(_reloader.watch_list.has_installed, files))
-    return list(files - (installed if len(installed) > 4 else set()))
-
-
-# --- The restart: arrow-up, Enter -----------------------------------------------------
-
-
-def persist(begin: "Callable[[], Any]") -> "Any":
-    """Begin the next run where the first one was, as soon as all it needs is there."""
-    launch, missing = _reloader.launch, ""
-    while True:
-        try:
-            os.chdir(launch.directory)
-            os.stat(_reloader.restarter.file)
-            return begin()
-        except OSError as error:  # a branch switch; a Python that is being installed
-            if error.filename != missing:
-                missing = error.filename
-                name = launch.name_of(missing or launch.executable)
-                say(f"cannot run {name} ({error.strerror}), waiting until it is back")
-            time.sleep(0.5)
-
-
-def replace_process(words: "list[str]", environment: "dict[str, str]") -> None:
-    """Become the next run: the same process, the same terminal, no parent."""
-    persist(lambda: os.execve(words[0], words, environment))
-
-
-def wrapper() -> "list[str]":
-    """Return how to run this file: as a module, if -m finds it, since that is compiled.
-
-    Not as one of a package, which may fail to import.
-    """
-    from importlib.machinery import PathFinder
-
-    name = __spec__.name if __spec__ else "."
-    directory = os.path.join(_reloader.launch.directory, "")
-    if "." not in name and not HAS_SAFE_PATH and FILE == f"{directory}{name}.py":
-        spec = PathFinder.find_spec(name, [directory])
-        if spec and spec.origin == FILE:  # and no package of that name
-            return ["-m", name]
-    return [FILE]
-
-
-class Restarter:
-    """Knows the command, and runs it again."""
-
-    def __init__(self, launch: Launch) -> None:
-        self.restarts: int = launch.state.get("restarts", 0)
-        self.options: dict[str, Any] = {"until_success": True}  # of the command line
-        self.commanded = False  # by the command line, not by start()
-        self.target = launch.target
-        self.file = launch.executable  # what must be there for a restart
-        self.words: list[str] | None = None  # for this file; None: the launch's command
-        if os.path.isfile(FILE):  # what is in a zip has no path that can be run
-            self.file, self.words = FILE, ["--until-success", *self.target]
-
-    def name(self) -> str:
-        return self.target[1 if self.target[0] == "-m" else 0]
-
-    def restart(self) -> None:
-        """Run the program again, now that it has ended."""
-        ending = _reloader.ending
-        words, environment = self.next_run(self.restarts + 1)
-        # If the main thread has not finished, it may be amid a flush.
-        flush_all(patient=ending.stage == FINISHED)
-        if os.name == "posix":
-            sweep()
-        if "notes" in _reloader.launch.state:
-            leave_note(environment[_STATE])
-            os._exit(AGAIN)
-        if ending.stage >= FINISHING and _restart is supervise:
-            ending.next = words, environment  # signals are the main thread's
-            threading.Event().wait()
-        _restart(words, environment)
-
-    def next_run(self, restarts: int) -> "tuple[list[str], dict[str, str]]":
-        import json
-
-        launch = _reloader.launch
-        state = {
-            "pid": os.getpid(),
-            "restarts": restarts,
-            "streaks": _reloader.guard.streaks,
-            "edited": edited()[:4],
-            "options": self.options,
-            "sockets": _reloader.sockets.descriptors(),
-            "ignored": launch.ignored,
-            "mask": launch.mask,
-        }
-        own = launch.target if self.words is None else [*wrapper(), *self.words]
-        words = [launch.executable, *launch.flags, *own]
-        return words, {**launch.environment, _STATE: json.dumps(state)}
-
-
-# --- The reloader: all of it put together ---------------------------------------------
-
-
-class Reloader:
-    """All state, put together at import."""
-
-    check_time = 0.5  # in seconds, as is the grace
-    grace = 2.0
-
-    def __init__(self) -> None:
-        self.launch = Launch()
-        state = self.launch.state
-        self.reserve = Reserve()
-        self.lock = threading.RLock()  # of what is watched, and not to fork meanwhile
-        self.watch_list = WatchList(state.get("edited", ()))
-        # What files looked like when the code that runs was loaded; None: not there.
-        self.snapshot: dict[str, int | None] = {}
-        self.imports = Imports()
-        self.watcher = Watcher()
-        self.interrupts = Interrupts()
-        self.workers = Workers(children() if state else ())
-        self.sockets = Sockets(state.get("sockets", {}))
-        self.ending = Ending()
-        self.hooks: list[Callable[[], object]] = []
-        self.io_loop: Any = None  # on whose thread they run
-        self.watch_thread = WatchThread()
-        self.guard = LoopGuard(state.get("streaks", {}))
-        self.pending: set[str] = set()  # files that differ from the code that runs
-        self.restarter = Restarter(self.launch)
-
-    def start(self, io_loop: "Any", check_time: float, grace: float) -> None:
-        check_number("check_time", check_time, 1)
-        check_number("grace", grace, 0)
-        scheduler(io_loop)
-        if self.launch.can_repeat():
-            if io_loop is None and "asyncio" in sys.modules:
-                io_loop = sys.modules["asyncio"]._get_running_loop()
-            self.io_loop = self.io_loop or io_loop
-            self.configure(check_time / 1000, grace)
-            self.watch_thread.begin()
-
-    def configure(self, check_time: "float | None", grace: "float | None") -> None:
-        """Set, in seconds, what nobody has set: the command line's word comes first."""
-        for name, value in ("check_time", check_time), ("grace", grace):
-            if value is not None:
-                vars(self).setdefault(name, value)
-
-    def wait(self) -> None:
-        if self.launch.can_repeat():
-            self.watch_thread.begin()
-            while True:
-                time.sleep(5)
-
-    def watch(self, path: str) -> None:
-        self.watch_list.claim(path)
-        self.watch_list.watch(path)
-        self.workers.tell("watch", path)
-
-    def ignore(self, pattern: str) -> None:
-        self.watch_list.ignore(pattern)
-        self.workers.tell("ignore", pattern)
-
-    def heed(self, changed: "set[str]", requested: bool) -> bool:
-        """Restart for a change, if it is worth it; return whether it has been heeded.
-
-        If not, the program ends by hand; if it survives that, it is to be heeded yet.
-        """
-        while is_in("interaction", "pdb"):  # at its prompt
-            time.sleep(0.1)
-        if self.interrupts.fatal():  # by hand: it ends soon, or has survived it
-            time.sleep(self.grace)
-        survived = self.interrupts.arrived()
-        doubtful = time.time_ns() - 2 * 10**9
-        reason = "restart() was called" if requested else reason_in(changed)
-        if reason:
-            self.interrupts.excused = survived
-            if self.interrupts.fatal():  # by hand, this moment
-                return False
-            say(f"{reason}, restarting")
-            if not end_program():
-                return False
-            saved = (path for path in self.watch_list.own if saved_at(path) > doubtful)
-            drop_bytecode(self.pending.union(saved))
-            self.restarter.restart()
-        return True
-
-
-# --- The supervisor: a restart without exec -------------------------------------------
-
-
-def supervise(words: "list[str]", environment: "dict[str, str]") -> None:
-    """Run the program in a child, again after a change or a crash; end as it does."""
-    import json
-
-    running: list[Any] = []  # the child, while there is one
-    interrupted = -1e9  # when Ctrl-C was pressed last
-
-    def on_signal(number: int, frame: object) -> None:
-        nonlocal interrupted
-        if not running:
-            end_as(-number)
-        elif number != _signal.SIGINT:
-            running[0].send_signal(number)
-        else:  # the terminal sends it to the child, too
-            interrupted = time.monotonic()
-
-    names = {"SIGINT", "SIGTERM", "SIGHUP"}.intersection(dir(_signal))
-    ends = {getattr(_signal, name) for name in names}
-    if threading.current_thread() is threading.main_thread():  # that may be stuck
-        for number in ends.difference(_reloader.launch.ignored):
-            _signal.signal(number, on_signal)
-    state = json.loads(environment[_STATE])
-    while True:
-        watch_target()
-        _reloader.guard = LoopGuard(state["streaks"])
-        began = time.monotonic()
-        status, note = run_child(words, environment, state, running)
-        if status == AGAIN and note:
-            state = note
-        elif note is not None or -status in ends:
-            end_as(status)
-        elif began < interrupted < began + 1:  # too early to note it
-            end_as(-_signal.SIGINT)
-        else:  # it has not said that it ends
-            restore_terminal()
-            wait_out_crash(status)
-            state["restarts"] += 1
-            state["streaks"] = _reloader.guard.streaks
-
-
-def run_child(
-    words: "list[str]",
-    environment: "dict[str, str]",
-    state: "dict[str, Any]",
-    running: "list[Any]",
-) -> "tuple[int, Any]":
-    """Run the program once; return its exit status, and the note it left or None."""
-    import json
-    from subprocess import Popen
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix="autoreload-") as folder:
-        state.update(pid=None, sockets={}, notes=os.path.join(folder, "notes"))
-        environment[_STATE] = json.dumps(state)
-        running[:] = [persist(lambda: Popen(words, env=environment, close_fds=False))]
-        status = running[0].wait()
-        running.clear()
-        return status, json.loads(read(state["notes"]) or "null")
-
-
-def watch_target() -> None:
-    """See what the sources look like that a supervised program is to run."""
-    first = _reloader.restarter.target[0]
-    name = "" if first in ("-m", "-c") else first
-    path = os.path.normpath(os.path.join(_reloader.launch.directory, name))
-    watch_list = _reloader.watch_list
-    watch_list.add(path)
-    watch_list.watch(path if os.path.isdir(path) else os.path.dirname(path), ".py")
-    _reloader.watcher.watch_sources()
-    look(watch_list.own)
-
-
-def wait_out_crash(status: int) -> None:
-    """Watch in the stead of a supervised program that has crashed."""
-    import signal
-
-    _reloader.watcher.installations = Installations()  # those from now on
-    _reloader.watcher.installations.watch(_reloader.watch_list.roots())
-    _reloader.watcher.watch_failure(None)
-    fate = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    say(f"{_reloader.restarter.name()} died ({fate}), waiting for a change")
-    _reloader.ending.stage = FINISHED
-    reason = ""
-    while not reason:
-        time.sleep(_reloader.check_time)
-        changed = set(_reloader.watcher.look_around())
-        reason = reason_in(changed) if changed else ""
-    say(f"{reason}, restarting")
-    drop_bytecode(_reloader.pending)
-    _reloader.pending.clear()
-
-
-_restart = replace_process if os.name == "posix" else supervise
-
-
-# --- The target: running it as `python` would -----------------------------------------
-
-
-def run_target(target: "list[str]") -> None:
-    """Run the target as `python` would, in a new `__main__`."""
-    main = sys.modules["__main__"] = _Module("__main__")
-    vars(main).update(__builtins__=builtins, __loader__=sys.__loader__)
-    if sys.version_info < (3, 14):
-        vars(main).update(__annotations__={})
-    code = load_target(target, main)
-    if sys.version_info < (3, 15) and hasattr(main, "__file__"):
-        vars(main).update(__cached__=getattr(main.__spec__, "cached", None))
-    _reloader.watch_list.add(file_of(main))
-    exec(code, vars(main))
-
-
-def load_target(target: "list[str]", main: "ModuleType") -> "CodeType":
-    """Return the target's code; give sys.argv, sys.path and `main` what it expects."""
-    sys.argv[:] = target
-    if target[0] == "-c":
-        set_path("")
-        return load_command(sys.argv.pop(1))
-    if target[0] == "-m":
-        set_path(os.getcwd())
-        spec = find_module(sys.argv.pop(1))
-        sys.argv[0] = spec.origin
-    else:
-        from importlib.machinery import PathFinder
-
-        path = target[0]
-        if path == "." and sys.version_info >= (3, 11):
-            path = os.getcwd()
-        elif not os.path.isabs(path):  # as Python does it, the rest remaining as it is
-            path = os.path.join(os.getcwd(), path)
-        _reloader.watch_list.add(os.path.abspath(path))
-        spec = PathFinder.find_spec("__main__", [path])
-        if not sys.path_importer_cache.get(path):  # neither a directory nor a zip
-            return load_script(target[0], path, main)
-        set_path(path, always=True)
-        if not spec or not spec.origin:  # or it is a directory
-            raise NotFound(f"there is no __main__ module in {target[0]}")
-    main.__spec__, main.__loader__, main.__package__ = spec, spec.loader, spec.parent
-    main.__file__ = spec.origin
-    code: CodeType | None = spec.loader.get_code(spec.name)
-    if not code:  # of a module that is not written in Python
-        raise NotFound(f"there is no code in {_reloader.restarter.name()}")
-    return code
-
-
-def load_command(source: str) -> "CodeType":
-    if sys.version_info >= (3, 13):  # tracebacks show its lines
-        from linecache import cache
-
-        cache["<string>"] = len(source), None, source.splitlines(True), "<string>"
-    return compile(source, "<string>", "exec", dont_inherit=True)
-
-
-def load_script(name: str, path: str, main: "ModuleType") -> "CodeType":
-    from importlib import machinery
-
-    set_path(os.path.dirname(os.path.realpath(path)))
-    is_source = not path.endswith(".pyc")
-    kind = machinery.SourceFileLoader if is_source else machinery.SourcelessFileLoader
-    loader: Any = kind("__main__", path)
-    vars(main).update(__file__=path, __loader__=loader)
-    try:
-        data = loader.get_data(path)
-    except OSError as error:
-        raise NotFound(f"cannot open {name} ({error.strerror})") from None
-    if is_source:
-        return compile(data, path, "exec", dont_inherit=True)
-    return loader.get_code("__main__")  # type: ignore[no-any-return]
-
-
-def find_module(name: str) -> "Any":
-    """Return the spec of what `-m name` runs."""
-    from importlib.util import find_spec
-
-    try:
-        spec = None if name.startswith(".") else find_spec(name)
-    except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise NotFound(f"there is no module named {error.name}") from None
-    if not spec:
-        raise NotFound(f"there is no module named {name}")
-    if spec.submodule_search_locations is not None:
-        return find_module(f"{name}.__main__")
-    return spec
-
-
-def set_path(entry: str, *, always: bool = False) -> None:
-    """Put the target's directory where Python has put that of this file."""
-    if not HAS_SAFE_PATH:
-        sys.path[0] = entry
-    elif always:
-        sys.path.insert(0, entry)
-
-
-# --- The command line: its options ----------------------------------------------------
-
-VALUED = "--watch", "--ignore", "--check-time", "--grace"
-
-
-def parse(words: "list[str]", target: "list[str]") -> "dict[str, Any]":
-    """Return the options given; complain if one is wrong, or if no target follows."""
-    is_named = target not in ([], ["-"], ["-m"], ["-c"])
-    if is_named and not words:
-        return {}  # importing argparse takes longer than importing all of this
-    parser = make_parser()
-    options = vars(parser.parse_args(words))
-    if not is_named:
-        kinds = "-m module, a script, a directory, a zip or -c code"
-        parser.error(f"name a target: {kinds}")
-    try:
-        for option, least in (("check_time", 1), ("grace", 0)):
-            if option in options:
-                check_number("--" + option.replace("_", "-"), options[option], least)
-        for path in options.get("watch", []) + options.get("ignore", []):
-            path_of(path)
-    except ValueError as error:
-        parser.error(str(error))
-    return options
-
-
-def make_parser() -> "argparse.ArgumentParser":
-    import argparse
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> "NoReturn":
-            self.exit(2, f"autoreload: {message}\n")
-
-    parser = Parser(
-        prog="autoreload.py",
-        usage="%(prog)s [options] "
-        "(-m module | script | directory | zip | -c code) [args]",
-        description="Run a Python program, and restart it when its source changes.",
-        epilog="Everything from the target on belongs to the program.",
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    add = parser.add_argument
-    text = "also watch a file, a directory with all below it, or a glob"
-    add("--watch", metavar="PATH", action="append", help=text)
-    text = "never restart for what matches"
-    add("--ignore", metavar="GLOB", action="append", help=text)
-    add("--until-success", action="store_true", help="end when the program succeeds")
-    text = "see changes within so many milliseconds (500)"
-    add("--check-time", metavar="MS", type=float, help=text)
-    text = "wait so long for hooks, then for the clean-up (2)"
-    add("--grace", metavar="SECONDS", type=float, help=text)
-    add("--clear", action="store_true", help="clear the terminal before each run")
-    text = "run it in a child, survive crashes (always on Windows)"
-    add("--supervise", action="store_true", help=text)
-    add("--version", action="version", version=f"autoreload {__version__}")
-    return parser
-
-
-def enter(options: "dict[str, Any]", words: "list[str]") -> None:
-    """Do what the options say, and begin to watch; to supervise never ends."""
-    restarter = _reloader.restarter
-    restarter.commanded = True
-    by_module = file_of(sys.modules["__main__"]) == FILE and __spec__
-    restarter.words = words if by_module else None
-    for pattern in options.get("ignore", ()):
-        _reloader.ignore(pattern)
-    for path in options.get("watch", ()):
-        _reloader.watch(os.path.abspath(path))
-    check_time = options.get("check_time")
-    _reloader.configure(check_time and check_time / 1000, options.get("grace"))
-    in_child = "notes" in _reloader.launch.state
-    if ("supervise" in options or _restart is supervise) and not in_child:
-        supervise(*restarter.next_run(0))
-    if "clear" in options and os.isatty(1):
-        os.write(1, b"\033[H\033[2J\033[3J")
-    _reloader.watch_thread.begin()
-
-
-# --- The outcome: what each ending of the target means --------------------------------
-
-
-def run(words: "list[str]") -> None:
-    """Carry out a command line: run the target, and end or wait as its ending asks."""
-    ours, target = split(words, VALUED)
-    options = _reloader.launch.state.get("options") or parse(ours, target)
-    restarter, ending = _reloader.restarter, _reloader.ending
-    restarter.options, restarter.target = options, target
-    if _reloader.launch.can_repeat():
-        enter(options, words)
-    try:
-        run_target(target)
-        sys.exit()
-    except BaseException as error:
-        if isinstance(error, NotFound) and not restarter.restarts:
-            say(str(error))
-            sys.exit(2)
-        outcome, status = verdict(error, restarter.name())
-        is_leaving = ending.stopping or _reloader.interrupts.fatal()
-        started = _reloader.watch_thread.started and not _reloader.workers.is_worker
-        if status is not None and started and not is_leaving:
-            _reloader.watcher.watch_failure(error)
-    if status is not None or "until_success" not in options:
-        ending.outcome = outcome
-    sys.exit(status)
-
-
-def verdict(error: BaseException, name: str) -> "tuple[str, Any]":
-    """Tell how a program has ended, and what sys.exit() gets: None after a success."""
-    if isinstance(error, SystemExit):
-        if error.code is None or (isinstance(error.code, int) and not error.code):
-            return f"{name} ended", None
-        status = error.code if isinstance(error.code, int) else 1
-        return f"{name} exited with status {status:d}", error.code
-    if isinstance(error, NotFound):
-        return str(error), 1
-    show_uncaught(error)
-    return f"{name} failed", 130 if isinstance(error, KeyboardInterrupt) else 1
-
-
-def show_uncaught(error: BaseException) -> None:
-    """Show an exception as Python would, without the frames that ran the target."""
-    trace = without_machinery(error.__traceback__)
-    try:
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
-    except Exception:  # it is the program's, and may fail, too
-        sys.__excepthook__(type(error), error, trace)
+        with open(path, "rb") as file:
+            file.seek(position)
+            return file.read()
+    except OSError:
+        return b""
 
 
 # --- The entrance: one copy serves a process, however many are loaded -----------------
 
-# The first one.  Others, of whatever version, hand out its functions for their own.
-_first = vars(sys).setdefault("_autoreload", globals())
-if _first is globals() and "_reloader" not in _first:  # else it is importlib.reload()
-    _reloader = Reloader()
-    if _reloader.launch.can_repeat(silent=True):
-        _reloader.imports.install()
-        register_at_fork()
-    restarts = _reloader.restarter.restarts
-globals().update({name: _first[name] for name in __all__ if name in _first})
+# The first one.  The others, of whatever version, hand out its functions for their own.
+_first = vars(sys).setdefault("_autoreload_2", globals())
+if _first is globals():
+    _program = Program(take_state())
+else:
+    globals().update({name: _first[name] for name in __all__ if name in _first})
 
-if __name__ == "__main__":
+if __name__ == "__main__" and "target" in _program.state:
+    enter(_program.state)
+    run_target(_program.state["target"])
+elif __name__ == "__main__":
     main()
