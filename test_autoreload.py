@@ -11,6 +11,7 @@ import functools
 import glob
 import http.client
 import importlib.util
+import inspect
 import itertools
 import json
 import os
@@ -43,17 +44,22 @@ NAME = autoreload.__name__
 DEADLINE = 20  # seconds after which a process that does not say what it should is stuck
 
 
-JANITOR = """
-import os, signal, sys
-for sid in [int(line) for line in sys.stdin]:
+def session(sid):
+    """Return the processes of a session, with the letter of their state."""
+    found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/stat") as file:
-                if int(file.read().rpartition(")")[2].split()[3]) == sid:
-                    os.kill(int(pid), signal.SIGKILL)
+                words = file.read().rpartition(")")[2].split()
         except OSError:
-            pass
-"""
+            continue
+        if int(words[3]) == sid:
+            found[int(pid)] = words[0]
+    return found
+
+
+JANITOR = f"import os, sys\n{inspect.getsource(session)}for sid in list(sys.stdin):\n"
+JANITOR += "    for pid in session(int(sid)): os.kill(pid, 9)"
 janitor = None  # a process that reads who was started, and ends who is left after us
 
 
@@ -63,25 +69,18 @@ def setUpModule():
     if os.path.isdir("/proc/self"):
         words = [sys.executable, "-c", JANITOR]
         janitor = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+        unittest.addModuleCleanup(janitor.communicate)
     handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
     for name in handlers.keys() & set(dir(signal)):
         if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
             signal.signal(getattr(signal, name), handlers[name])
 
 
-def tearDownModule():
-    if janitor:
-        janitor.communicate()
-
-
 def clean_environment(**variables):
     """Return an environment in which nothing that runs the tests shows."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "AUTORELOAD", "_AUTORELOAD", "TMPDIR"))
-    }
-    return environment | variables
+    hidden = "PYTHON", "AUTORELOAD", "_AUTORELOAD", "TMPDIR"
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(hidden)}
+    return kept | variables
 
 
 def wrapped(*options):
@@ -103,20 +102,6 @@ def code(*parts):
 def app(text, shown="''"):
     """Return a program that does this, says that it is up, shows a value, and idles."""
     return code(text, f"\nprint('up', {shown}, flush=True)\n", IDLE)
-
-
-def session(sid):
-    """Return the processes of a session, with the letter of their state."""
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                words = file.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(words[3]) == sid:
-            found[int(pid)] = words[0]
-    return found
 
 
 def become(condition):
@@ -369,8 +354,7 @@ IN_MAIN = "threading.current_thread() is threading.main_thread()"
 HOOKS = f"""
     import asyncio, threading
     @autoreload.add_reload_hook
-    def one():
-        say("one", {IN_MAIN})
+    def one(): say("one", {IN_MAIN})
     @autoreload.add_reload_hook
     async def two():
         await asyncio.sleep(0.01)
@@ -383,8 +367,7 @@ LOOP = """
         try:
             say("up", autoreload.restarts)
             await asyncio.sleep(60)
-        finally:
-            say("cancelled")
+        finally: say("cancelled")
     asyncio.run(main())
 """
 
@@ -1610,11 +1593,9 @@ ASYNCIO_SERVER = """
     tasks = set()
     async def serve(reader, writer):
         tasks.add(asyncio.current_task())
-        await reader.readuntil(b"\\r\\n\\r\\n")
-        await asyncio.sleep(0.05)
+        await reader.readuntil(b"\\r\\n\\r\\n"); await asyncio.sleep(0.05)
         writer.write(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + slow()); await writer.drain()
-        writer.close(); await writer.wait_closed()
-        tasks.remove(asyncio.current_task())
+        writer.close(); await writer.wait_closed(); tasks.remove(asyncio.current_task())
     async def main():
         server = await asyncio.start_server(serve, sock=s)
         autoreload.start(None, 100)
@@ -1622,8 +1603,7 @@ ASYNCIO_SERVER = """
         async def drain():
             server.close(); await asyncio.sleep(0)
             while tasks: await asyncio.wait(tasks)
-        say("up", autoreload.restarts)
-        await asyncio.sleep(60)
+        say("up", autoreload.restarts); await asyncio.sleep(60)
     asyncio.run(main())
 """
 UVICORN_SERVER = """
@@ -1788,8 +1768,7 @@ class ListenTest(Story):
 
 # Each worker says `worker N` with its process id.
 WORKER = """
-    def work():
-        say("worker", os.getpid()); time.sleep(600)
+    def work(): say("worker", os.getpid()); time.sleep(600)
     def fork(work=work):
         if not os.fork(): work()
 """
@@ -1823,8 +1802,7 @@ class ChildrenTest(Story):
 
     def test_forked_workers_are_replaced(self):
         waiting = """
-            for _ in range(3):
-                fork(lambda: (autoreload.start(100), work()))
+            for _ in range(3): fork(lambda: (autoreload.start(100), work()))
             os.wait() if autoreload.restarts else time.sleep(60)
         """
         stubborn = """
@@ -2509,14 +2487,12 @@ class WarningsTest(ProgramTest):
             f"""
             import asyncio, {NAME}, os, time
             @{NAME}.add_reload_hook
-            async def hook():
-                await asyncio.sleep(0)
+            async def hook(): await asyncio.sleep(0)
             {NAME}.watch("data")
             {NAME}.ignore("*.txt")
             {NAME}.start(100)
             {NAME}.listen(("127.0.0.1", 0)).close()
-            if hasattr(os, "fork") and not os.fork():
-                time.sleep(60)
+            if hasattr(os, "fork") and not os.fork(): time.sleep(60)
             """,
             f"{NAME}.restarts",
         )
@@ -2539,10 +2515,8 @@ FLASK = """
     import flask, helper, sys
     app = flask.Flask(__name__)
     @app.get("/")
-    def index():
-        return str(helper.VALUE)
-    if __name__ == "__main__":
-        app.run(port=int(sys.argv[1]), use_reloader=False)
+    def index(): return str(helper.VALUE)
+    if __name__ == "__main__": app.run(port=int(sys.argv[1]), use_reloader=False)
 """
 WSGI = """
     import helper
@@ -2555,8 +2529,7 @@ FASTAPI = """
     import fastapi, helper
     app = fastapi.FastAPI()
     @app.get("/")
-    async def index():
-        return helper.VALUE
+    async def index(): return helper.VALUE
     if __name__ == "__main__":
         import autoreload, sys, uvicorn
         autoreload.start(grace=10)
@@ -2565,8 +2538,7 @@ FASTAPI = """
 AIOHTTP = """
     import helper, sys
     from aiohttp import web
-    async def index(request):
-        return web.Response(text=str(helper.VALUE))
+    async def index(request): return web.Response(text=str(helper.VALUE))
     app = web.Application()
     app.router.add_get("/", index)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
@@ -2581,13 +2553,10 @@ TORNADO = """
     import asyncio, autoreload, helper, sys
     import tornado.httpserver, tornado.netutil, tornado.process, tornado.web
     class Index(tornado.web.RequestHandler):
-        def get(self):
-            self.write(str(helper.VALUE))
+        def get(self): self.write(str(helper.VALUE))
     sockets = tornado.netutil.bind_sockets(int(sys.argv[1]), "127.0.0.1")
-    if "first" in sys.argv:
-        autoreload.start()
-    if "fork" in sys.argv:
-        tornado.process.fork_processes(2)
+    if "first" in sys.argv: autoreload.start()
+    if "fork" in sys.argv: tornado.process.fork_processes(2)
     async def main():
         autoreload.start()
         app = tornado.web.Application([("/", Index)])
@@ -2598,16 +2567,14 @@ TORNADO = """
 BOTTLE = """
     import bottle, helper, sys
     @bottle.route("/")
-    def index():
-        return str(helper.VALUE)
+    def index(): return str(helper.VALUE)
     bottle.run(host="127.0.0.1", port=int(sys.argv[1]))
 """
 CHERRYPY = """
     import cherrypy, helper, sys
     class Root:
         @cherrypy.expose
-        def index(self):
-            return str(helper.VALUE)
+        def index(self): return str(helper.VALUE)
     cherrypy.config.update({
         "server.socket_host": "127.0.0.1", "server.socket_port": int(sys.argv[1]),
         "engine.autoreload.on": False})
@@ -2626,8 +2593,7 @@ HOOK = """
     port = int(os.environ["PORT"])
     @autoreload.add_reload_hook
     async def hook():
-        if sleep:
-            await sleep(0)
+        if sleep: await sleep(0)
         print("hook on", threading.current_thread().name, flush=True)
     async def serve(read, write):
         await read(4096)
@@ -2640,8 +2606,7 @@ TWISTED = """
     sleep = None
     class Index(resource.Resource):
         isLeaf = True
-        def render_GET(self, request):
-            return str(helper.VALUE).encode()
+        def render_GET(self, request): return str(helper.VALUE).encode()
     site = server.Site(Index())
     autoreload.start(reactor)
     if __name__ == "__main__":
@@ -2685,18 +2650,15 @@ CELERY = """
     app.conf.worker_hijack_root_logger = False
     app.conf.worker_redirect_stdouts = False
     @app.task
-    def show():
-        print("shows", helper.VALUE, flush=True)
+    def show(): print("shows", helper.VALUE, flush=True)
     @worker_ready.connect
-    def ready(**_):
-        show.delay()
+    def ready(**_): show.delay()
 """
 SHOW = """
     import helper, time
     def main(name: str = "x"):
         print("hello", name, "shows", helper.VALUE, flush=True)
-        if helper.VALUE > 1:
-            time.sleep(60)
+        if helper.VALUE > 1: time.sleep(60)
 """
 CLICK = """
     import click
@@ -2723,8 +2685,7 @@ HANG = app("")
 TEST = """
     import helper, unittest
     class Test(unittest.TestCase):
-        def test(self):
-            self.assertEqual(2, helper.VALUE)
+        def test(self): self.assertEqual(2, helper.VALUE)
 """
 RUN = NAME + ".py --grace 10 "
 APP = RUN + "app.py PORT"
@@ -2921,24 +2882,10 @@ class FrameworksTest(ProgramTest):
 
     def test_tkinter(self):
         self.require("tkinter _tkinter")
-        display = os.environ.get("DISPLAY") or self.framebuffer()
+        display = os.environ.get("DISPLAY") or self.skipTest("xvfb-run gives a display")
         env = {"DISPLAY": display}
         program = self.shows("tkinter", RUN + "app.py", 0, app=TKINTER, env=env)
         self.assertEqual(program.output.count("closes"), 3)
-
-    def framebuffer(self):
-        """Start an X server that shows nothing, and return its display."""
-        if not shutil.which("Xvfb"):
-            self.skipTest("neither a display nor Xvfb")
-        words = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp"]
-        server = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
-        number = server.stdout.readline().strip()
-        return f":{number}" if number else self.skipTest("Xvfb does not start")
 
     TWICE = "import autoreload; autoreload.start(); autoreload.start(); print(6 * 7)"
 
@@ -2951,21 +2898,17 @@ class FrameworksTest(ProgramTest):
 
     def test_ipykernel(self):
         self.require("ipykernel jupyter_client")
-        from jupyter_client.manager import start_new_kernel
+        from jupyter_client.manager import run_kernel
 
-        program, env = self.program(), clean_environment()
-        manager, client = start_new_kernel(cwd=program.directory, env=env)
-        self.addCleanup(manager.shutdown_kernel, now=True)
-        self.addCleanup(client.stop_channels)
-        said = []
-        reply = client.execute_interactive(
-            self.TWICE,
-            timeout=DEADLINE,
-            output_hook=lambda message: said.append(message["content"].get("text", "")),
-        )
+        said, program = [], self.program()
+        with run_kernel(cwd=program.directory, env=clean_environment()) as client:
+            reply = client.execute_interactive(
+                self.TWICE, output_hook=said.append, timeout=DEADLINE
+            )
+        said = "".join(message["content"].get("text", "") for message in said)
         self.assertEqual(reply["content"]["status"], "ok")
-        self.assertIn("42", "".join(said))
-        self.assertEqual("".join(said).count("nothing is watched"), 1, said)
+        self.assertIn("42", said)
+        self.assertEqual(said.count("nothing is watched"), 1, said)
 
 
 def readme_snippets():
