@@ -160,6 +160,8 @@ def listen(address: "Path | tuple[str, int]") -> "socket.socket":
 def main(argv: "Words | None" = None) -> "NoReturn":
     """Run the command line, as `python autoreload.py --help` describes it."""
     options, target = parse(sys.argv[1:] if argv is None else argv)
+    if not os.path.isfile(FILE):
+        sys.exit("autoreload: a copy in a zip cannot be run")
     load(*SHELL_MODULES)
     if _program.launch.is_off:
         words = [sys.executable, *_program.launch.flags, *target]
@@ -194,7 +196,7 @@ class Shell:
     def __init__(self, target: "Words", options: "Facts", state: "Facts") -> None:
         self.target, self.options = target, options
         self.name = target[1] if target[0] == "-m" else target[0]
-        self.directory = os.getcwd()
+        self.directory = absolute(".") or "."  # which may have been removed
         self.restarts = 0
         self.streak: "dict[str, int]" = {}  # see Guard
         self.is_deaf = False  # whether the user knows that we do not get in
@@ -284,9 +286,10 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        told = self.report.told
-        has_begun = self.watcher.loaded and "missing" not in told or "failure" in told
-        if self.child.status in (1, 2) and not has_begun and not self.restarts:
+        is_script = self.target[0] not in ("-m", "-c")
+        is_missing = is_script and not os.path.exists(self.target[0])
+        is_missing = is_missing or "missing" in self.report.told
+        if self.child.status and is_missing and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
         if is_done or -self.child.status in numbers_of(ENDING) or is_broken(1):
@@ -412,8 +415,9 @@ class Posix:
     def leftovers(self) -> "Iterable[int]":
         """Return what the program has started, and left in its process group."""
         found = members(self.group) if self.group else {}
-        ours = found.keys() - self.neighbours
-        return [pid for pid in ours if found[pid][0] not in ours]
+        parents = found.keys() - {os.getpid()}
+        orphans = {pid for pid in found if found[pid][0] not in parents}
+        return orphans - self.neighbours
 
 
 class Windows(Posix):
@@ -682,6 +686,8 @@ class Program:
         stop(self)
         if not self.state:
             self.become_shell(RESTART)
+        if not reason:  # nobody is there to do it
+            self.report.remove()
         if not self.report.tell("left"):  # there may be no descriptor left
             os.closerange(3, 4096)
         os._exit(0 if self.report.tell("left") else RESTART)
@@ -695,7 +701,7 @@ class Program:
     # On the main thread, at its end.
 
     def at_exit(self) -> None:
-        """As the last exit function: report a failure, or let the thread go on."""
+        """As an exit function: report a failure, or let the thread that watches go on."""
         if os.getpid() != self.pid:
             return
         error = last_error()
@@ -708,12 +714,12 @@ class Program:
             folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
             self.report.tell("failure", [failure_files(error), list(folders)])
             if not self.state:
-                self.run_exit_functions()
+                end_processes(descendants, 0.5)
+                close_files()
                 self.become_shell(1)
-        elif (
-            not hasattr(sys.modules["__main__"], "__file__") and "-m" in self.target[:1]
-        ):
-            self.report.tell("missing")
+        elif HAS_HOOK and not hasattr(sys.modules["__main__"], "__file__"):
+            if self.target[0] == "-m" or os.path.isdir(self.target[0]):
+                self.report.tell("missing")
         self.is_stopping, self.has_ended = False, True
         if not self.state:
             self.report.remove()
@@ -726,7 +732,7 @@ class Program:
         return not self.state and all(isinstance(e, KeyboardInterrupt) for e in both)
 
     def run_exit_functions(self) -> None:
-        """Run all that are left but ours; there is no public way, and no other."""
+        """Run all but ours, which is called first; there is no public way, and no other."""
         atexit.unregister(self.at_exit)
         atexit._run_exitfuncs()
 
@@ -740,6 +746,8 @@ def stop(program: Program) -> None:
     call_hooks(program, grace)
     deadline, before = time.monotonic() + grace, last_error()
     send(signal.SIGINT, descendants(workers=False))
+    atexit.unregister(program.at_exit)
+    atexit.register(program.at_exit)  # the last is called first, and runs the others
     if program.has_ended or interrupt(program):
         half = deadline - grace / 2
         wait_until(lambda: program.has_ended or last_error() is not before, half)
@@ -1423,7 +1431,7 @@ class Report:
     | signal   | when the user has sent one, monotonic             | the shell           |
     | restart  | {moment, changed files, streak}                   | program, shell      |
     | failure  | files that had a part in it, directories          | the program         |
-    | missing  | the target of -m is no module, but its package is | the program         |
+    | missing  | there is no such module, or no __main__ in it     | the program         |
     | left     | all that the program has started has ended        | the program         |
     """
 
@@ -1436,7 +1444,7 @@ class Report:
 
     @property
     def path(self) -> str:
-        return os.path.join(self.folder, "report")
+        return os.path.join(self.folder or os.devnull, "report")  # else there is none
 
     def remove(self) -> None:
         """Remove the private directory with all that is in it."""
@@ -1487,7 +1495,7 @@ class Report:
 
 def make_folder() -> str:
     """Make a directory that is ours alone, with an empty report in it."""
-    places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "."]
+    places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "."]
     for place in filter(None, places):
         folder = absolute(f"{place}/.autoreload-{os.urandom(8).hex()}")
         attempt(lambda: os.mkdir(folder, 0o700))
@@ -1543,8 +1551,9 @@ class SharedSockets:
     def keep(self, wanted: "Words", is_restart: bool) -> None:
         """Take the sockets that the program has opened, close what it left unused."""
         while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
-            self.let_inherit(*received[1])
-            self.fds[received[0].decode()] = received[1][0]
+            for fd in received[1]:
+                self.let_inherit(fd)
+                self.fds[received[0].decode()] = fd
         for key in self.fds.keys() - set(wanted) if is_restart else ():
             os.close(self.fds.pop(key))
 
@@ -1589,9 +1598,9 @@ class Launch:
     """How this process was started; nothing but noting is done at import."""
 
     def __init__(self) -> None:
-        self.began = time.time_ns() - time.process_time_ns()  # or before
+        self.began = time.time_ns() - process_age()
         self.executable = sys.executable
-        self.directory = absolute(".")
+        self.directory = absolute(".") or "."
         self.environment = dict(os.environ)
         self.flags, self.target = split(sys.orig_argv[1:], VALUED_FLAGS)
         helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
@@ -1668,6 +1677,14 @@ def persist(fn: "Callable[[], Any]", directory: str, wait: "Callable[[], Any]") 
             say(text)
         said = text
         wait()
+
+
+def process_age() -> int:
+    """Return for how long this process has been there, in ns; at least so long."""
+    if not (fields := stat_fields("self")):
+        return time.process_time_ns()
+    seconds = (int(fields[19]) + 1) / os.sysconf("SC_CLK_TCK")  # since boot
+    return int((time.clock_gettime(time.CLOCK_BOOTTIME) - seconds) * 1e9)
 
 
 def main_thread_ident() -> int:
@@ -1776,7 +1793,7 @@ def parse(words: "Words") -> "tuple[Facts, Words]":
     is_named = target not in ([], ["-"], ["-m"], ["-c"])
     if is_named and not options:  # argparse takes longer than all the rest
         return {}, target
-    load("argparse")
+    load("argparse", "locale", "shutil")  # it imports those as it needs them
     parser = make_parser()
     given = vars(parser.parse_args(options))
     if not is_named:
@@ -1883,7 +1900,8 @@ def load(*names: str, target: "Words | None" = None) -> None:
     finally:
         sys.meta_path.remove(StandardLibrary)
         sys.modules.update(theirs)
-    user_s = [*map(str, sys.path[: sys.path.index(lib)])]
+    last = sys.path.index(lib) if lib in sys.path else 0
+    user_s = [*map(str, sys.path[:last])]
     user_s += [os.path.dirname(word) for word in target or ()][:1]
     for name in sys.modules.keys() - known:
         paths = [os.path.join(folder, name) for folder in user_s]
@@ -1913,6 +1931,7 @@ def show_error(text: str) -> None:
     """Show the exception that is being handled, and say what happens next, if at all."""
     kind, error, trace = sys.exc_info()
     if text and trace:  # its first frame is ours
+        load("ast", "tokenize")  # which traceback imports as it needs them
         show("".join(traceback.format_exception(kind, error, trace.tb_next)))
         say(text)
 
