@@ -1537,7 +1537,7 @@ class InterruptTest(Story):
         for _ in range(2):
             self.edit(program, "^with", "^finally", "^atexit")
         self.assert_clean(program)
-        self.assertEqual(program.stop(), 130)
+        self.assertEqual(program.output.count("atexit"), 2)  # each runs once
 
     def test_a_stuck_main_thread_is_named_and_left_behind(self):
         exiting = "import atexit; atexit.register(say, 'atexit')\n"
