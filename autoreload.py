@@ -241,12 +241,14 @@ class Shell:
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
+        due = time.monotonic() + 2  # seconds between two looks of the shell's own
         while self.child.pid:
-            number = self.child.wait(2)  # seconds between two looks of the shell's own
+            number = self.child.wait(2)
             if self.child.pid and number:
                 self.report.tell("signal", time.monotonic())
                 self.child.pass_on(number)
-            elif self.child.pid:
+            elif self.child.pid and time.monotonic() >= due:
+                due = time.monotonic() + 2
                 self.look()
 
     def look(self) -> None:
@@ -576,7 +578,8 @@ class Program:
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
     is_interrupted = False  # whether Ctrl-C has been pressed
-    has_ended = False  # whether the main thread is past its exit functions
+    is_leaving = False  # whether its exit functions are run
+    has_ended = False  # whether the main thread is past them
 
     def __init__(self, state: "Facts") -> None:
         self.state = state  # what the shell has said; nothing in a plain program
@@ -733,8 +736,10 @@ class Program:
 
     def run_exit_functions(self) -> None:
         """Run all but ours, which is called first; there is no public way, and no other."""
-        atexit.unregister(self.at_exit)
-        atexit._run_exitfuncs()
+        if not self.is_leaving:  # else the main thread hangs in one of them
+            self.is_leaving = True
+            atexit.unregister(self.at_exit)
+            atexit._run_exitfuncs()
 
 
 # --- The stop: hooks, Ctrl-C, and the end of what the program has started -------------
@@ -745,10 +750,11 @@ def stop(program: Program) -> None:
     grace = program.watcher.settings["grace"]
     call_hooks(program, grace)
     deadline, before = time.monotonic() + grace, last_error()
-    send(signal.SIGINT, descendants(workers=False))
     atexit.unregister(program.at_exit)
     atexit.register(program.at_exit)  # the last is called first, and runs the others
-    if program.has_ended or interrupt(program):
+    is_heeded = program.has_ended or interrupt(program)
+    send(signal.SIGINT, descendants(workers=False))
+    if is_heeded:
         half = deadline - grace / 2
         wait_until(lambda: program.has_ended or last_error() is not before, half)
         send(signal.SIGTERM, descendants(workers=True))
@@ -782,12 +788,15 @@ def interrupt(program: Program) -> bool:
         handler.__self__.allow_kbdint = True  # else pdb would open its prompt
     sys.excepthook = without_interrupts(sys.excepthook)
     sys.unraisablehook = without_interrupts(sys.unraisablehook)
+    # Two signals that come together are one: give a Ctrl-C of the user's its time.
+    sleep(0.002)
     program.is_interrupted = True
     if IS_POSIX:  # interrupt_main() would not wake a thread that sleeps
         signal.pthread_kill(program.main_ident, signal.SIGINT)
     else:
         signal.raise_signal(signal.SIGINT)
     attempt(lambda: scheduler(program.io_loop)(int))  # it may just have gone to sleep
+    sleep(0.002)
     return True
 
 

@@ -640,7 +640,7 @@ class EndingTest(RunTest):
             self.assertEqual(program.status(), 130, program.output)
             self.assertNotRegex(program.output, "load.py|Fatal|unexp|ignored|waiting")
 
-        moments = [(True, "restarting$", moment * 0.05) for moment in range(6)]
+        moments = [(True, "restarting$", 0.03 + moment * 0.05) for moment in range(5)]
         moments += [(True, "", 0), (True, "", 0.1), (False, "ending", 0)]
         ways = (PLAIN, once), (WRAPPED, "")
         self.each(story, [(*way, *moment) for way in ways for moment in moments])
