@@ -12,20 +12,17 @@ or, in a program:
     import autoreload
     autoreload.start()
 
-There are two processes, as there are when you do it by hand.  The *shell* is what was
-typed above.  It runs no code of yours, so all that it hands on to the program is still
-as it was at launch.  It starts the program, waits for its end, and starts it again;
-after a failure it waits for a change first.
+There are two processes.  The *shell* is what was typed above.  It runs no code of
+yours, so all that it hands on is still as at launch.  It starts the program, waits for
+its end, and starts it again; after a failure it waits for a change first.
 
-The *program* is your command, run by Python itself.  The shell gets this file into it by
-a `sitecustomize` module of its own, which Python imports before the first line of yours.
-There, a thread polls the modification times of all loaded modules.  After a change it
-presses Ctrl-C, as you would have done, and the program ends as it ends by hand.
+The *program* is your command, run by Python itself.  The shell gets this file into it
+by a `sitecustomize` module, imported before the first line of yours.  There, a thread
+polls the modification times of all loaded modules.  After a change it presses Ctrl-C.
 
-What the shell must know when the program is gone stands in the *report*, a file of lines
-in a private directory, to which the program and its forked workers append.
-
-A plain program that calls `start` has no shell yet.  At its first restart it becomes one.
+What the shell must know then stands in the *report*, a file of lines to which the
+program and its forked workers append.  A plain program that calls `start` has no shell
+yet: at its first restart it becomes one.
 """
 
 import _thread
@@ -58,7 +55,6 @@ if TYPE_CHECKING:  # at run time, load() imports them when watching begins
 
     Hook = TypeVar("Hook", bound=Callable[[], object])
     Path = str | os.PathLike[str]
-    Address = str | tuple[str, int]
     Words = list[str]
     Facts = dict[str, Any]
     Stamp = tuple[int, ...] | None  # None: there is no such file
@@ -70,28 +66,24 @@ __all__ += ["restart", "restarts", "start", "wait", "watch"]
 restarts = 0  # how many times the program has been restarted
 
 
-def start(
-    io_loop: "Any" = None, check_time: float = 500, *, grace: float = 2.0
-) -> None:
+def start(io_loop: "Any" = None, check_time: float = 500, *, grace: float = 2) -> None:
     """Begin to watch in a daemon thread, and return at once.
 
-    A change to a file of the program's own is seen within `check_time` milliseconds.
-    Hooks, and then the end of the program, may take `grace` seconds each.  Hooks run on
-    the thread of `io_loop`: an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio
-    token, or a function that schedules a function.  None takes the asyncio loop that is
-    running here; if none is, hooks run on a thread of their own.
+    A change is seen within `check_time` milliseconds.  Hooks, and then the end of the
+    program, may take `grace` seconds each.  Hooks run on the thread of `io_loop`: an
+    asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token, or a function that
+    schedules a function.  None takes the asyncio loop that runs here, or a new thread.
 
-    May be called from any thread; calling it again changes the settings.  Where there
-    is no command to repeat, as in a notebook, it warns once and does nothing.  On
-    Windows, in a program that has no shell, it does not return: it runs the same command
-    as the program, and exits with its status.  Raises TypeError or ValueError.
+    May be called again, from any thread.  Where there is no command to repeat, as in a
+    notebook, it warns and does nothing.  On Windows, without a shell, it runs the same
+    command as the program instead of returning.  Raises TypeError or ValueError.
     """
     if isinstance(io_loop, (int, float)):  # tornado 5 and later: start(check_time)
         check_time, io_loop = io_loop, None
     check_number("check_time", check_time, 1)
     check_number("grace", grace, 0)
     scheduler(io_loop)
-    _program.begin(io_loop, check_time=check_time / 1000, grace=grace)
+    _program.begin(io_loop, check_time=check_time, grace=grace)
 
 
 def wait() -> None:
@@ -101,10 +93,7 @@ def wait() -> None:
 
 
 def watch(path: "Path") -> None:
-    """Also watch a file, a directory with all below it, or a glob pattern.
-
-    What does not exist yet is watched for its creation.  Raises TypeError, ValueError.
-    """
+    """Also watch a file, a directory with all below, or a glob, existing or not."""
     path = os.path.abspath(check_path(path))
     is_there = bool(split_glob(path)[1]) or os.path.exists(path)
     if not (is_there or _program.launch.is_off or restarts):
@@ -126,10 +115,7 @@ def ignore(pattern: "Path") -> None:
 
 
 def add_reload_hook(fn: "Hook") -> "Hook":
-    """Call `fn()` before each restart, in order of registration; return `fn`.
-
-    What it returns is awaited if it can be.  Raises TypeError.
-    """
+    """Call `fn()`, async or not, before each restart, in order; return `fn`."""
     if not callable(fn):
         raise TypeError(f"a reload hook must be callable, not {fn!r}")
     _program.hooks.append(fn)
@@ -137,16 +123,16 @@ def add_reload_hook(fn: "Hook") -> "Hook":
 
 
 def restart() -> None:
-    """Restart now, as though a watched file had changed; before `start`, once it is on."""
+    """Restart now, as after a change; before `start`, as soon as it watches."""
     _program.report.tell("request")
 
 
 def listen(address: "Path | tuple[str, int]") -> "socket.socket":
     """Return a listening socket that stays open across restarts.
 
-    `address` is (host, port), where an empty host means IPv4 and IPv6, or the path of a
-    Unix socket.  The same address gives the same socket.  On Windows it is an ordinary
-    one.  Raises TypeError, ValueError, OSError.
+    `address` is (host, port), an empty host meaning IPv4 and IPv6, or a Unix socket's
+    path; the same address gives the same socket.  On Windows it is an ordinary one.
+    Raises TypeError, ValueError, OSError.
     """
     if not isinstance(address, tuple):
         address = check_path(address)
@@ -205,7 +191,6 @@ class Shell:
         self.hear(state.get("folder", ""), state.get("began", 0))
 
     def run(self) -> "NoReturn":
-        """Run the program again and again, until it or its user ends that."""
         if not self.report.folder:  # else there was a first run: a plain program
             self.start_program()
         while True:
@@ -235,20 +220,19 @@ class Shell:
         persist(start, self.directory, lambda: self.wait_a_moment(0.2))
 
     def hear(self, folder: str, began: int) -> None:
-        """From now on, hear what a run of the program reports."""
         self.report = Report(folder)
-        self.watcher = Watcher(self.directory, Guard(self.streak), began)
+        self.watcher = Watcher(self.directory, self.streak, began)
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
-        due = time.monotonic() + 2  # seconds between two looks of the shell's own
+        due = monotonic() + 2  # seconds between two looks of the shell's own
         while self.child.pid:
             number = self.child.wait(2)
             if self.child.pid and number:
-                self.report.tell("signal", time.monotonic())
+                self.report.tell("signal", monotonic())
                 self.child.pass_on(number)
-            elif self.child.pid and time.monotonic() >= due:
-                due = time.monotonic() + 2
+            elif self.child.pid and monotonic() >= due:
+                due = monotonic() + 2
                 self.look()
 
     def look(self) -> None:
@@ -257,16 +241,14 @@ class Shell:
         if "began" not in self.report.told and not self.is_deaf:
             self.is_deaf = True
             say(f"{self.name} does not let autoreload in, a change is seen at its end")
-        is_silent = not self.child.is_stopped and self.report.is_silent()
-        if "restart" in self.report.told:  # it is ending, within its grace
-            return
+        is_ending = "restart" in self.report.told  # within its grace
+        is_silent = not (is_ending or self.child.is_stopped) and self.report.is_silent()
         if is_silent and (reason := self.watcher.reason("the program hangs")):
-            self.report.tell("restart", {"moment": time.monotonic()})
+            self.report.tell("restart", {"moment": monotonic()})
             say(f"{reason} and the program hangs, restarting")
             self.child.end(self.watcher.settings["grace"])
 
     def take_what_is_left(self) -> None:
-        """Take what the program has left behind at its end."""
         self.watcher.hear(self.report)
         self.is_restart = "restart" in self.report.told or self.child.status == RESTART
         self.child.terminal.restore(self.is_restart)
@@ -277,11 +259,8 @@ class Shell:
             end_processes(self.child.leftovers, 0.5)
 
     def end_if_asked(self) -> None:
-        """End if a signal of the user's has ended the program.
-
-        It was survived if it came long ago, or well before a restart was asked for.
-        """
-        told = self.report.last("restart", {"moment": time.monotonic() - 60})
+        """End if a signal of the user's has ended the program, and was not survived."""
+        told = self.report.last("restart", {"moment": monotonic() - 60})
         moment, number = self.child.asked
         if moment > told["moment"] - self.watcher.settings["grace"] * self.is_restart:
             self.end(-number if self.is_restart else self.child.status)
@@ -298,13 +277,12 @@ class Shell:
             self.end(self.child.status)
 
     def wait_for_change(self) -> None:
-        """Say how the program has ended, and wait until something has changed."""
         failures = self.report.told.get("failure", [])
         outcome = "failed" if failures else self.child.outcome()
         self.watcher.watch_sources(failures, self.child.status != 0)
         say(f"{self.name} {outcome}, waiting for a change")
         while not (reason := self.watcher.reason("waiting for a change")):
-            self.wait_a_moment(self.watcher.settings["check_time"] / 5)
+            self.wait_a_moment(self.watcher.settings["check_time"] / 5000)
         say(f"{reason}, restarting")
 
     def wait_a_moment(self, seconds: float) -> None:
@@ -315,7 +293,6 @@ class Shell:
             self.end(self.child.status)
 
     def prepare_restart(self) -> None:
-        """Leave nothing of the last run to the next one."""
         if "left" not in self.report.told:
             end_processes(self.child.leftovers, 0.5)
         told = self.report.last("restart", {})
@@ -386,7 +363,7 @@ class Posix:
                 if os.WIFEXITED(ended[1]) or os.WIFSIGNALED(ended[1]):
                     self.pid, self.status = 0, os.waitstatus_to_exitcode(ended[1])
         if number in numbers_of(ENDING):
-            self.asked = time.monotonic(), number
+            self.asked = monotonic(), number
         return 0 if number in numbers_of(WAKING) else number
 
     def outcome(self) -> str:
@@ -396,10 +373,7 @@ class Posix:
         return f"exited with status {self.status}" if self.status else "ended"
 
     def pass_on(self, number: int) -> None:
-        """Let the program have a signal, unless the terminal has sent it to both.
-
-        What can be typed is for all of a job.
-        """
+        """Let the program have a signal, unless the terminal has sent it to both."""
         if number not in numbers_of(TYPED):
             send(number, [self.pid])
         elif not self.terminal.is_foreground():
@@ -408,8 +382,8 @@ class Posix:
     def end(self, grace: float) -> None:
         """Press Ctrl-C; kill the program if it is still there after `grace` seconds."""
         send(signal.SIGINT, [self.pid])
-        deadline = time.monotonic() + grace
-        while self.pid and time.monotonic() < deadline:
+        deadline = monotonic() + grace
+        while self.pid and monotonic() < deadline:
             self.wait(0.1)
         if self.pid:
             send(signal.SIGKILL, [self.pid])
@@ -431,7 +405,7 @@ class Windows(Posix):
             signal.signal(number, self.note)
 
     def note(self, number: int, frame: object) -> None:
-        self.asked, self.number = (time.monotonic(), number), number
+        self.asked, self.number = (monotonic(), number), number
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         self.asked, self.number, self.is_stopped = NEVER, 0, False
@@ -440,8 +414,8 @@ class Windows(Posix):
 
     def wait(self, seconds: float) -> int:
         """Wait in short steps, since no wait heeds Ctrl-C before it ends."""
-        deadline = time.monotonic() + seconds
-        while not self.number and (left := deadline - time.monotonic()) > 0:
+        deadline = monotonic() + seconds
+        while not self.number and (left := deadline - monotonic()) > 0:
             if not self.pid:
                 time.sleep(min(left, 0.05))
             elif attempt(lambda: self.process.wait(min(left, 0.1))) is not None:
@@ -474,14 +448,12 @@ class Terminal:
         return not IS_POSIX or bool(self.ask(os.tcgetpgrp) == os.getpgrp())
 
     def restore(self, is_restart: bool = True) -> None:
-        """Put the settings back, and us into the foreground if nobody is there.
-
-        A restart throws away what was typed and not read, as Ctrl-C does.
-        """
+        """Put the settings back, and us into the foreground if nobody is there."""
         group = self.is_there and self.ask(os.tcgetpgrp)
         if group and group != os.getpgrp() and not members(group):
             self.ask(lambda fd: os.tcsetpgrp(fd, os.getpgrp()))
         if self.is_there and self.is_foreground():
+            # A restart throws away what was typed and not read, as Ctrl-C does.
             when = termios.TCSAFLUSH if is_restart else termios.TCSANOW
             self.ask(lambda fd: termios.tcsetattr(fd, when, self.settings))
 
@@ -517,10 +489,7 @@ def ignored_signals() -> "set[int]":
 
 
 def members(group: int) -> "dict[int, tuple[int, bool]]":
-    """Return the living processes of a group: the parent, and whether it is a worker.
-
-    A worker runs the same program: it was forked, or started by multiprocessing.
-    """
+    """Return parents of a group's living processes, and whether each is a worker."""
     rows = rows_of_proc() if stat_fields("self") else rows_of_ps()
     return {  # but for multiprocessing's tracker, which ends after all others
         pid: (parent, is_forked or "multiprocessing" in command)
@@ -530,9 +499,8 @@ def members(group: int) -> "dict[int, tuple[int, bool]]":
 
 
 def stat_fields(pid: str) -> "Words":
-    """Return what Linux tells of a process, from its state on; nothing elsewhere."""
-    data = read(f"/proc/{pid}/stat") if IS_POSIX else b""
-    return data.rpartition(b")")[2].decode().split()
+    """Return what Linux tells of a process, from its state on."""
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].decode().split()
 
 
 def rows_of_proc() -> "Iterator[tuple[int, int, int, str, bool, str]]":
@@ -561,8 +529,8 @@ def send(number: int, pids: "Iterable[int]") -> None:
 
 def end_processes(find: "Callable[[], Iterable[int]]", grace: float) -> None:
     """Have processes end by SIGTERM; kill what `find` still finds after the grace."""
-    deadline, asked = time.monotonic() + grace, set[int]()
-    while (found := set(find())) and (left := deadline - time.monotonic()) > -1:
+    deadline, asked = monotonic() + grace, set[int]()
+    while (found := set(find())) and (left := deadline - monotonic()) > -1:
         send(signal.SIGTERM, found - asked)
         send(signal.SIGKILL, found if left < 0 else ())
         asked |= found
@@ -619,24 +587,23 @@ class Program:
 
     def set_up(self) -> None:
         """Set up all that will ever be needed: nothing is imported after that."""
-        load(*PROGRAM_MODULES, target=self.target)
+        load(*PROGRAM_MODULES, target=self.target[:1])
         if not self.state:
             self.launch.note_process()
             self.report.folder = make_folder()
         self.main_ident = main_thread_ident()
         warnings.filterwarnings("ignore", ".* use of fork", DeprecationWarning)
         warnings.filterwarnings("ignore", module="<autoreload>")  # see compiles()
-        guard = Guard(self.state.get("streak", {}))
-        self.watcher = Watcher(self.launch.directory, guard, self.launch.began)
+        streak = self.state.get("streak", {})
+        self.watcher = Watcher(self.launch.directory, streak, self.launch.began)
         self.imports = Imports(self.report, self.watcher)
         if self.state:
             self.imports.note(absolute(self.target[0]))
         else:  # at once: a program that ends has no __main__.__file__ any more
             self.imports.list_modules()
-        for argument in filter(os.path.isfile, self.target[1:]):  # -m pdb app.py
-            if argument.endswith((".py", ".pyw")):
-                own, path = self.watcher.own, absolute(argument)
-                self.watcher.add_since(own, path, self.launch.began)
+        scripts = [word for word in self.target[1:] if word.endswith((".py", ".pyw"))]
+        for path in map(absolute, filter(os.path.isfile, scripts)):  # -m pdb app.py
+            self.watcher.add_since(self.watcher.own, path, self.launch.began)
         for name, note in ("ignore", ignore), ("watch", watch):
             for value in self.options.get(name, ()):
                 note(value)
@@ -650,10 +617,9 @@ class Program:
     # On the thread that watches.
 
     def keep_looking(self) -> None:
-        """Look again and again, whatever happens."""
         said = set()
         while True:
-            sleep(min(self.watcher.settings["check_time"] / 5, 1))
+            sleep(min(self.watcher.settings["check_time"] / 5000, 1))
             try:
                 self.look()
             except Exception as error:
@@ -665,23 +631,22 @@ class Program:
         """Look once; restart if something has changed, end if the shell is gone."""
         self.report.beat()
         self.watcher.hear(self.report)
-        if IS_POSIX and self.state and os.getppid() != self.state["shell"]:
+        if IS_POSIX and self.state and os.getppid() != self.state["pid"]:
             self.end("")
-        if time.monotonic() >= self.watcher.due:
+        if monotonic() >= self.watcher.due:
             self.imports.list_modules()
         reason = self.watcher.reason("the old code runs on")
         if "request" in self.report.told:
             reason = reason or "restart() was called"
         self.watcher.hear(self.report)
-        since_signal = time.monotonic() - self.report.last("signal", -1e9)
-        is_by_hand = since_signal < self.watcher.settings["grace"]
-        if reason and not is_by_hand and not is_debugging():
+        grace_ends = self.report.last("signal", -1e9) + self.watcher.settings["grace"]
+        if reason and monotonic() > grace_ends and not is_debugging():
             self.end(reason)
 
     def end(self, reason: str) -> None:
         """End the program for its next run; without a reason, for good."""
         if reason:
-            told = {"moment": time.monotonic(), "changed": self.watcher.pending}
+            told = {"moment": monotonic(), "changed": self.watcher.pending}
             told |= {"streak": self.watcher.guard.next_streak}
             self.report.tell("restart", told)
             say(f"{reason}, restarting")
@@ -696,7 +661,6 @@ class Program:
         os._exit(0 if self.report.tell("left") else RESTART)
 
     def become_shell(self, status: int) -> None:
-        """Become the shell of the next run, having ended with a status."""
         fds = {key: fd for key, fd in self.sockets.fds.items() if is_socket(fd)}
         state = {"folder": self.report.folder, "status": status, "sockets": fds}
         self.launch.become_shell(state)
@@ -713,14 +677,17 @@ class Program:
             self.run_exit_functions()
             self.has_ended = True
             time.sleep(1e6)  # the thread that watches ends the process
-        elif isinstance(error, Exception) and is_outermost(error.__traceback__):
+        self.imports.list_modules()
+        if isinstance(error, Exception) and is_outermost(error.__traceback__):
             folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
             self.report.tell("failure", [failure_files(error), list(folders)])
             if not self.state:
                 end_processes(descendants, 0.5)
                 close_files()
                 self.become_shell(1)
-        elif HAS_HOOK and not hasattr(sys.modules["__main__"], "__file__"):
+        elif __name__ != "__main__" and not hasattr(
+            sys.modules["__main__"], "__file__"
+        ):
             if self.target[0] == "-m" or os.path.isdir(self.target[0]):
                 self.report.tell("missing")
         self.is_stopping, self.has_ended = False, True
@@ -748,8 +715,12 @@ class Program:
 def stop(program: Program) -> None:
     """End the program as by hand, within its grace, but for the process itself."""
     grace = program.watcher.settings["grace"]
-    call_hooks(program, grace)
-    deadline, before = time.monotonic() + grace, last_error()
+    deadline = monotonic() + grace
+    for hook in program.hooks:
+        if not call_hook(hook, program.io_loop, deadline):
+            name = getattr(hook, "__qualname__", hook)
+            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
+    deadline, before = monotonic() + grace, last_error()
     atexit.unregister(program.at_exit)
     atexit.register(program.at_exit)  # the last is called first, and runs the others
     is_heeded = program.has_ended or interrupt(program)
@@ -764,19 +735,10 @@ def stop(program: Program) -> None:
         wait_until(requests_are_done, deadline)
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
-    end_processes(descendants, max(0.5, deadline - time.monotonic()))
+    end_processes(descendants, max(0.5, deadline - monotonic()))
     # The exit functions are left where the main thread does not end.
     for clean_up in program.run_exit_functions, close_files:
-        call_hook(clean_up, None, time.monotonic() + 1)
-
-
-def call_hooks(program: Program, grace: float) -> None:
-    """Call the hooks, one after the other; together they have the grace."""
-    deadline = time.monotonic() + grace
-    for hook in program.hooks:
-        if not call_hook(hook, program.io_loop, deadline):
-            name = getattr(hook, "__qualname__", repr(hook))
-            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
+        call_hook(clean_up, None, monotonic() + 1)
 
 
 def interrupt(program: Program) -> bool:
@@ -903,7 +865,7 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
         scheduler(io_loop)(call)
     except Exception:  # the loop is closed
         background(call)
-    wait_until(lambda: bool(done), max(deadline, time.monotonic() + 0.01))
+    wait_until(lambda: bool(done), max(deadline, monotonic() + 0.01))
     done.append(False)
     return done[0]
 
@@ -921,7 +883,6 @@ def run_coroutine(io_loop: object, work: "Any") -> object:
 
 
 def running_loop() -> "Any":
-    """Return the asyncio loop that runs on this thread, or None."""
     return attempt(lambda: sys.modules["asyncio"].get_running_loop())
 
 
@@ -932,7 +893,6 @@ def requests_are_done() -> bool:
 
 
 def is_debugging() -> bool:
-    """Whether a prompt of pdb is open on some thread."""
     code = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
     tops = sys._current_frames().values()
     return any(f.f_code is code for top in tops for f, _ in traceback.walk_stack(top))
@@ -954,16 +914,13 @@ def close_files() -> None:
 
 
 class Watcher:
-    """Knows what files were like when they were loaded, and sees that they change.
+    """Knows what files were like as loaded; the program and the shell have one each."""
 
-    The thread in the program has one; the shell has another, which goes by the report.
-    """
-
-    def __init__(self, directory: str, guard: "Guard", began: int) -> None:
+    def __init__(self, directory: str, streak: "dict[str, int]", began: int) -> None:
         self.directory = directory
-        self.guard = guard
+        self.guard = Guard(streak)
         self.began = began  # when the program did, in ns since the epoch
-        self.stamps: "dict[str, Stamp]" = {}  # as loaded or last seen; () differs from any
+        self.stamps: "dict[str, Stamp]" = {}  # as loaded or seen; () differs from all
         self.own: "set[str]" = set()  # the program's files, and single ones to watch
         self.loaded: "set[str]" = set()  # those of them that Python has read
         self.pending: "set[str]" = set()  # what differs from the code that runs
@@ -973,17 +930,14 @@ class Watcher:
         self.outputs = list(filter(None, map(status_of, (1, 2))))
         self.others = Others(self)
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
-        self.settings = {"check_time": 0.5, "grace": 2.0}  # seconds
+        self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
 
     def hear(self, report: "Report") -> None:
-        """Take in what the program and its workers have reported."""
         takers: "Facts" = {"file": self.load, "watch": self.watch}
         takers |= {"ignore": self.patterns.append, "settings": self.settings.update}
         for kind, value in report.news():
-            if kind in takers:
-                takers[kind](value)
-            else:
-                report.told.setdefault(kind, []).append(value)
+            take = takers.get(kind) or report.told.setdefault(kind, []).append
+            take(value)
 
     # What matters.
 
@@ -996,7 +950,7 @@ class Watcher:
             self.stamps[path] = ()  # another process has read another version
 
     def add_since(self, files: "set[str]", path: str, moment: int) -> None:
-        """Add a file to a set, unless it is ignored; saved after `moment`, it differs."""
+        """Add a file to a set unless ignored; if saved after `moment`, it differs."""
         if path not in self.stamps and not self.ignores(path):
             self.stamps[path] = stamp_since(path, moment)
         if path in self.stamps:
@@ -1010,7 +964,7 @@ class Watcher:
         self.others.globs.setdefault(path, moment)
 
     def watch_sources(self, failures: "list[Any]", has_failed: bool) -> None:
-        """Watch for new sources of the program, and wherever a failure can be mended."""
+        """Watch for new sources, and wherever a failure can be mended."""
         folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
         folders |= {self.directory} if has_failed else set()
         self.others.is_awaited = has_failed
@@ -1020,10 +974,9 @@ class Watcher:
                 self.add_since(self.own, file, self.began)
         for folder in folders - {os.sep, ""}:
             if is_installed(os.path.join(folder, "")):
-                self.others.folders.setdefault(folder, mtime_of(folder))
+                self.others.folders.setdefault(folder, saved_at(folder))
             else:
-                glob = os.path.join(folder, "**", "*.py")
-                self.others.globs.setdefault(glob, self.began)
+                self.others.globs.setdefault(f"{folder}/**/*.py", self.began)
 
     def ignores(self, path: str) -> bool:
         """Whether a file is left out: by a pattern, or as one of our outputs."""
@@ -1034,39 +987,28 @@ class Watcher:
     # What has changed.
 
     def reason(self, effect: str) -> str:
-        """Look; say why to restart, if that is to be done now.
-
-        `effect` is what happens while something does not compile.
-        """
+        """Look; return why to restart now; `effect` is for what does not compile."""
         if changed := self.look():
             self.pending |= self.settle(changed)
             sources = sorted(self.pending & self.loaded)
             self.restart_at = float("inf")
             if all(compiles(path, self.directory, effect) for path in sources):
                 self.restart_at = self.guard.moment_for(self.pending, self.directory)
-        return self.cause() if time.monotonic() >= self.restart_at else ""
-
-    def cause(self) -> str:
+        if monotonic() < self.restart_at:
+            return ""
         first = min(self.pending, key=lambda path: (is_installed(path), path))
         more = f" (+{len(self.pending) - 1} more)" if len(self.pending) > 1 else ""
         return f"{name_of(first, self.directory)} changed{more}"
 
     def look(self) -> "set[str]":
-        """Return what has changed: of the freshest files or, if a round is due, of all.
-
-        Rounds are due each check_time, but take at most 1 % of a core.
-        """
-        if time.monotonic() < self.due:
+        """Return what has changed; take at most 1 % of a core."""
+        if monotonic() < self.due:
             return self.compare(self.freshest)
         began = time.thread_time()
-        changed = self.look_at_own() | self.others.look()
-        cost = time.thread_time() - began
-        self.due = time.monotonic() + max(self.settings["check_time"], 99 * cost)
-        return changed
-
-    def look_at_own(self) -> "set[str]":
-        changed = self.compare(self.own)
+        changed = self.compare(self.own) | self.others.look()
         self.freshest = sorted(self.own, key=lambda path: self.stamps[path] or ())[-2:]
+        cost = time.thread_time() - began
+        self.due = monotonic() + max(self.settings["check_time"] / 1000, 99 * cost)
         return changed
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
@@ -1078,8 +1020,8 @@ class Watcher:
 
     def settle(self, changed: "set[str]") -> "set[str]":
         """Wait until all looks the same twice; return what has changed till then."""
-        more, deadline = changed, time.monotonic() + 5  # what never rests is no save
-        while more and time.monotonic() < deadline:
+        more, deadline = changed, monotonic() + 5  # what never rests is no save
+        while more and monotonic() < deadline:
             # A single file is written in no time; of several, or gone ones, more come.
             is_single = len(changed) == 1 and self.stamps.get(min(changed))
             sleep(0.05 if is_single else 0.2)
@@ -1094,12 +1036,7 @@ class Watcher:
 
 
 class Others:
-    """Files that are many, of which each round looks at a part: no other waits for them.
-
-    Of installed ones a turn takes a 32nd; after an installation, all are looked at.
-    """
-
-    PART = 0.005  # seconds of processor time
+    """Files that are many: a round looks at a part of them, so that no other waits."""
 
     def __init__(self, watcher: Watcher) -> None:
         self.watcher = watcher
@@ -1108,14 +1045,13 @@ class Others:
         self.found: "set[str]" = set()  # the files that they match
         self.turn = self.walk()
         self.turns = 0
-        self.folders = {path: mtime_of(path) for path in installed_roots()}
+        self.folders = {path: saved_at(path) for path in installed_roots()}
         self.installing: "set[str]" = set()  # those of them where something happens
         self.quiet = 0  # rounds since something has
         self.is_awaited = False  # whether an installation alone is a change
 
     def look(self) -> "set[str]":
-        """Look at the next part; return what has changed in it."""
-        changed, end = self.look_at_folders(), time.thread_time() + self.PART
+        changed, end = self.look_at_folders(), time.thread_time() + 0.005
         for more in self.turn:
             changed |= more
             if time.thread_time() > end:
@@ -1139,8 +1075,8 @@ class Others:
             yield set() if self.installing else self.watcher.compare([path])
 
     def look_at_folders(self) -> "set[str]":
-        """Return what an installation has changed, once it has been quiet for a while."""
-        times = {path: mtime_of(path) for path in self.folders}
+        """Return what an installation has changed, once that is quiet."""
+        times = {path: saved_at(path) for path in self.folders}
         happened = {path for path, _ in times.items() ^ self.folders.items()}
         self.folders, self.installing = times, self.installing | happened
         self.quiet = 0 if happened else self.quiet + 1
@@ -1155,14 +1091,9 @@ class Others:
 
 # --- The imports: which stamp a file had as it was loaded -----------------------------
 
-SPAWNING = "spawn_posix", "spawn_win32", "forkserver"  # of multiprocessing
-
 
 class Imports:
-    """The first of sys.meta_path, which finds nothing: it only sees imports begin.
-
-    A source is looked at before it is read, so what is saved later is a change.
-    """
+    """The first of sys.meta_path: it finds nothing, and only sees imports begin."""
 
     def __init__(self, report: "Report", watcher: Watcher) -> None:
         self.report = report
@@ -1171,11 +1102,9 @@ class Imports:
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> None:
         """Note the file that an import is about to read, on whatever thread."""
-        # importlib.machinery has it, too; but that could be the user's.
-        finder = sys.modules["_frozen_importlib_external"].PathFinder
         entries = map(str, sys.path if path is None else path)
         own = [entry for entry in entries if not is_installed(os.path.join(entry, ""))]
-        if spec := attempt(lambda: finder.find_spec(name, own)):
+        if spec := attempt(lambda: find_spec(name, own)):
             self.note(absolute(spec.origin or ""))
 
     def note(self, path: str) -> None:
@@ -1187,7 +1116,6 @@ class Imports:
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
-        """Have the watcher watch all modules that have been imported meanwhile."""
         watcher, names = self.watcher, set(list(sys.modules)) - self.known  # at once
         for name in names:
             if path := file_of(sys.modules.get(name)):
@@ -1197,20 +1125,19 @@ class Imports:
             # Without a stamp, time tells.  Bytecode is written as a source is read.
             stamp = stamp_since(path, watcher.began)
             if stamp == () and (cached := importlib.util.cache_from_source(path)):
-                stamp = stamp_since(path, max(watcher.began, mtime_of(cached)))
+                stamp = stamp_since(path, max(watcher.began, saved_at(cached)))
             if is_installed(path):
                 watcher.stamps[path] = stamp
                 watcher.others.installed.append(path)
             else:
                 watcher.load((path, stamp))
                 self.report.tell("file", (path, stamp))
-        if names & {f"multiprocessing.popen_{way}" for way in SPAWNING}:
-            for folder in {watcher.directory, *map(absolute, map(str, sys.path))} - {
-                ""
-            }:
-                if not is_installed(os.path.join(folder, "")):
-                    glob = os.path.join(folder, "**", "*.py")
-                    self.report.tell("watch", (glob, None, watcher.began))
+        ways = {name for name in names if name.startswith("multiprocessing.popen_")}
+        if ways - {"multiprocessing.popen_fork"}:  # its workers import by themselves
+            for folder in {watcher.directory, *map(absolute, map(str, sys.path))}:
+                if len(folder) > 1 and not is_installed(os.path.join(folder, "")):
+                    found = f"{folder}/**/*.py", None, watcher.began
+                    self.report.tell("watch", found)
 
 
 # --- The check: fit to run, without stale bytecode, and not in a circle ---------------
@@ -1233,11 +1160,7 @@ def compiles(path: str, directory: str, effect: str) -> bool:
 
 
 def drop_bytecode(paths: "Iterable[str]") -> None:
-    """Remove the cached bytecode of sources, of all kinds: pytest's own, too.
-
-    Python trusts bytecode whose source has the same size and the same mtime *second*: a
-    second save within it would run as the first.
-    """
+    """Remove cached bytecode: Python trusts it within one mtime second and size."""
     for path in paths:
         folder, name = os.path.split(importlib.util.cache_from_source(path))
         stem = name.partition(".")[0] + "."
@@ -1252,12 +1175,12 @@ class Guard:
     def __init__(self, streak: "dict[str, int]") -> None:
         self.streak = streak  # after how many starts in a row each file changed soon
         self.next_streak: "dict[str, int]" = {}  # the same, for the next run
-        self.began = time.monotonic()
+        self.began = monotonic()
         self.due = 0.0  # when a restart may come, in seconds of the monotonic clock
 
     def moment_for(self, changed: "set[str]", directory: str) -> float:
         """Return when to restart: later, if all have changed soon after each start."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self.due and changed <= self.next_streak.keys():
             return self.due
         is_soon = now < self.began + 2
@@ -1275,11 +1198,8 @@ class Guard:
 # --- The files: what there is, what it was like, and what is left out -----------------
 
 # What a directory or a glob leaves out, besides virtual environments.
-LEFT_OUT = (
-    *(".*", "__pycache__", "*.py[co]", "node_modules"),
-    *("*~", "#*#", "~$*", "*.sw?", "4913", "*.tmp", "*___jb_???___"),  # editors' files
-    *("*.log", "*.log.*", "*.db", "*.db-*", "*.sqlite*"),  # what programs write
-)
+LEFT_OUT = ".* __pycache__ *.py[co] node_modules *.log *.log.* *.db *.db-* *.sqlite*"
+LEFT_OUT += " *~ #*# ~$* *.sw? 4913 *.tmp *___jb_???___"  # editors' temporary files
 
 installed_folders: "dict[str, bool]" = {}  # what is_installed() has found out
 
@@ -1298,7 +1218,6 @@ def name_of(path: str, directory: str) -> str:
 
 
 def status_of(file: "str | int") -> "Any":
-    """Return what os.stat() tells of a path or descriptor; None if there is none."""
     return attempt(lambda: os.stat(file))
 
 
@@ -1311,26 +1230,20 @@ def stamp_of(path: str) -> "Stamp":
 
 
 def stamp_since(path: str, moment: int) -> "Stamp":
-    """Return a file's stamp or, if it was saved after a moment, what differs from it."""
+    """Return a file's stamp or, if it was saved after a moment, what differs."""
     stamp = stamp_of(path)  # before the other look: no save falls between
-    return () if saved_at(path) > moment else stamp
+    is_folder = stamp and stat.S_ISDIR(stamp[-1])
+    return () if saved_at(path) > moment and not is_folder else stamp
 
 
 def saved_at(path: str) -> int:
-    """Return when a file was saved, in ns; 0 if there is none, or for a directory."""
-    it = status_of(path)
-    if not it or stat.S_ISDIR(it.st_mode):
-        return 0
+    """Return when a file was saved, in ns; 0 if there is none."""
     # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
-    return int(it.st_ctime_ns if IS_POSIX else it.st_mtime_ns)
-
-
-def mtime_of(path: str) -> int:
-    return int(getattr(status_of(path), "st_mtime_ns", 0))
+    time_of = "st_ctime_ns" if IS_POSIX else "st_mtime_ns"
+    return int(getattr(status_of(path), time_of, 0))
 
 
 def installed_roots() -> "Words":
-    """Return the directories of the standard library and of installed packages."""
     names = "site-packages", "dist-packages", os.path.dirname(os.__file__)
     return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith(names)]
 
@@ -1357,7 +1270,7 @@ def file_of(module: object) -> str:
 
 
 def failure_files(error: "BaseException | None") -> "Words":
-    """Return the files that had a part in a failure, whatever its exceptions are like."""
+    """Return the files that had a part in a failure, of whatever exceptions."""
     files, waiting, seen = [], [error], set[int]()
     while waiting:
         error = waiting.pop()
@@ -1396,16 +1309,14 @@ def matches_glob(names: "Words", parts: "Words") -> bool:
 
 
 def matches_ignore(path: str, pattern: str) -> bool:
-    """Whether a path, or a directory that it lies in, matches a pattern."""
-    if os.sep not in pattern:
-        return any(fnmatch.fnmatch(name, pattern) for name in path.split(os.sep))
+    names = [path] if os.sep in pattern else path.split(os.sep)
     patterns = pattern, f"{pattern}{os.sep}*"  # here, a star stands for any depth
-    return any(fnmatch.fnmatch(path, each) for each in patterns)
+    return any(fnmatch.fnmatch(name, each) for name in names for each in patterns)
 
 
 def files_below(glob: str) -> "Iterator[str]":
-    """Yield the files that match a glob, or lie below what does, but what is left out."""
-    left_out = re.compile("|".join(map(fnmatch.translate, LEFT_OUT))).match
+    """Yield the files that match a glob, or lie below what does."""
+    left_out = re.compile("|".join(map(fnmatch.translate, LEFT_OUT.split()))).match
     (top, parts), visited = split_glob(glob), set()
     start = len(os.path.join(top, ""))
     for folder, folders, files in os.walk(top, followlinks=True):
@@ -1415,9 +1326,7 @@ def files_below(glob: str) -> "Iterator[str]":
             continue
         visited.add(real)
         folders[:] = [name for name in folders if not left_out(name)]
-        for path in (
-            os.path.join(folder, name) for name in files if not left_out(name)
-        ):
+        for path in [os.path.join(folder, n) for n in files if not left_out(n)]:
             if matches_glob(path[start:].split(os.sep), parts):
                 yield path
 
@@ -1428,46 +1337,42 @@ def files_below(glob: str) -> "Iterator[str]":
 class Report:
     """A file of lines, each a kind and a value.
 
-    | kind     | value                                             | from                |
-    |----------|---------------------------------------------------|---------------------|
-    | began    |                                                   | the program         |
-    | settings | {check_time, grace} in seconds                    | the program         |
-    | file     | a source of its own, and its stamp as it was read | program and workers |
-    | watch    | a path, its stamp, and since when a save counts   | program and workers |
-    | ignore   | a pattern                                         | program and workers |
-    | request  | restart() was called                              | program and workers |
-    | listen   | the address of a socket that is in use            | program and workers |
-    | signal   | when the user has sent one, monotonic             | the shell           |
-    | restart  | {moment, changed files, streak}                   | program, shell      |
-    | failure  | files that had a part in it, directories          | the program         |
-    | missing  | there is no such module, or no __main__ in it     | the program         |
-    | left     | all that the program has started has ended        | the program         |
+    | kind     | value                                           | from                |
+    |----------|-------------------------------------------------|---------------------|
+    | began    |                                                 | the program         |
+    | settings | {check_time} in ms, {grace} in seconds          | the program         |
+    | file     | a source of its own, and its stamp as it was    | program and workers |
+    | watch    | a path, its stamp, and since when a save counts | program and workers |
+    | ignore   | a pattern                                       | program and workers |
+    | request  | restart() was called                            | program and workers |
+    | listen   | the address of a socket that is in use          | program and workers |
+    | signal   | when the user has sent one, monotonic           | the shell           |
+    | restart  | {moment, changed files, streak}                 | program, shell      |
+    | failure  | files that had a part in it, directories        | the program         |
+    | missing  | no such module, or no __main__ in a directory   | the program         |
+    | left     | all that the program has started has ended      | the program         |
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder  # private; "" if there is none yet
         self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
         self._unwritten: "list[bytes]" = []  # while there is no file
-        self._position, self._rest = 0, b""
-        self._beat, self._silent = 0.0, 0
+        self._position, self._beat, self._silent = 0, 0.0, 0
 
     @property
     def path(self) -> str:
         return os.path.join(self.folder or os.devnull, "report")  # else there is none
 
     def remove(self) -> None:
-        """Remove the private directory with all that is in it."""
         for folder, _, names in os.walk(self.folder, topdown=False):
             for name in names:
                 attempt(lambda: os.remove(os.path.join(folder, name)))
             attempt(lambda: os.rmdir(folder))
 
     def tell(self, kind: str, value: "Any" = None) -> bool:
-        """Append a line, from any thread; return whether all is written.
-
-        The file is opened each time: a program may close descriptors that are not its.
-        """
+        """Append a line, from any thread; return whether all is written."""
         self._unwritten.append(marshal.dumps((kind, value)).hex().encode() + b"\n")
+        # Opened each time: a program may close descriptors that are not its.
         fd = attempt(lambda: os.open(self.path, os.O_WRONLY | os.O_APPEND))
         while fd is not None and (line := attempt(lambda: self._unwritten.pop(0))):
             attempt(lambda: os.write(fd, line))
@@ -1475,10 +1380,9 @@ class Report:
         return fd is not None
 
     def news(self) -> "Iterator[tuple[str, Any]]":
-        """Yield the lines that have been added since the last call."""
         data = read(self.path, self._position)
-        self._position += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, rest = data.split(b"\n")
+        self._position += len(data) - len(rest)
         for line in lines:
             yield marshal.loads(bytes.fromhex(line.decode()))
 
@@ -1487,16 +1391,13 @@ class Report:
 
     def beat(self) -> None:
         """Show the shell that the program still watches: set the file's mtime."""
-        if time.monotonic() > self._beat + 1:
-            self._beat = time.monotonic()
+        if monotonic() > self._beat + 1:
+            self._beat = monotonic()
             attempt(lambda: os.utime(self.path))
 
     def is_silent(self) -> bool:
-        """Whether that has stopped for five looks of the shell's.
-
-        They are counted, for a clock goes on while the machine sleeps.
-        """
-        beat, last = mtime_of(self.path), self._beat
+        """Whether that has stopped for five looks; clocks go on in a sleep."""
+        beat, last = saved_at(self.path), self._beat
         is_late = beat == last and "began" in self.told
         self._beat, self._silent = beat, self._silent + 1 if is_late else 0
         return self._silent >= 5
@@ -1524,10 +1425,9 @@ class Sockets:
         self.report = report
         self.fds: "dict[str, int]" = state.get("sockets", {})  # by address
         self.channel: int = state.get("channel", -1)  # by which the shell gets copies
-        for fd in (*self.fds.values(), self.channel):
-            attempt(lambda: os.set_inheritable(fd, False))
+        let_inherit([*self.fds.values(), self.channel], False)
 
-    def listen(self, address: "Address") -> "socket.socket":
+    def listen(self, address: "str | tuple[str, int]") -> "socket.socket":
         """Return a socket for an address, which is a copy of the one that stays."""
         key = repr(address)
         if not is_socket(self.fds.get(key, -1)):  # or the program has closed it
@@ -1549,22 +1449,23 @@ class SharedSockets:
         self.channel = -1  # the program's end of what brings new ones
         if hasattr(socket, "send_fds"):
             self.end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self.end.setblocking(False)
             self.channel = theirs.detach()
-        self.let_inherit(self.channel, *fds.values())
-
-    def let_inherit(self, *fds: int) -> None:
-        for fd in fds:
-            attempt(lambda: os.set_inheritable(fd, True))
+        let_inherit([*fds.values(), self.channel])
 
     def keep(self, wanted: "Words", is_restart: bool) -> None:
         """Take the sockets that the program has opened, close what it left unused."""
+        attempt(lambda: self.end.setblocking(False))
         while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
             for fd in received[1]:
-                self.let_inherit(fd)
+                let_inherit([fd])
                 self.fds[received[0].decode()] = fd
         for key in self.fds.keys() - set(wanted) if is_restart else ():
             os.close(self.fds.pop(key))
+
+
+def let_inherit(fds: "Iterable[int]", is_inherited: bool = True) -> None:
+    for fd in fds:
+        attempt(lambda: os.set_inheritable(fd, is_inherited))
 
 
 def is_socket(fd: "int | str") -> bool:
@@ -1572,8 +1473,7 @@ def is_socket(fd: "int | str") -> bool:
     return it is not None and stat.S_ISSOCK(it.st_mode)
 
 
-def open_socket(address: "Address") -> "socket.socket":
-    """Return a new listening socket; an empty host means IPv4 and IPv6."""
+def open_socket(address: "str | tuple[str, int]") -> "socket.socket":
     options: "Facts" = {"backlog": socket.SOMAXCONN}
     if isinstance(address, str):
         with socket.socket(socket.AF_UNIX) as probe:
@@ -1581,10 +1481,9 @@ def open_socket(address: "Address") -> "socket.socket":
         if is_refused and is_socket(address):  # a dead server has left it
             os.unlink(address)
         return socket.create_server(address, family=socket.AF_UNIX, **options)
-    options["dualstack_ipv6"] = not address[0] and socket.has_dualstack_ipv6()
-    is_v6 = options["dualstack_ipv6"] or ":" in address[0]
-    family = socket.AF_INET6 if is_v6 else socket.AF_INET
-    return socket.create_server(address, family=family, **options)
+    both = not address[0] and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both or ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, dualstack_ipv6=both, **options)
 
 
 # --- The launch: how a process was started, and how a plain program starts a shell ----
@@ -1617,7 +1516,6 @@ class Launch:
         self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
 
     def obstacle(self) -> str:
-        """Return why there is no command to repeat; nothing if there is one."""
         is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
         if is_prompt or hasattr(sys.modules["builtins"], "__IPYTHON__"):
             return "an interactive interpreter has no command to repeat"
@@ -1636,18 +1534,16 @@ class Launch:
         os.umask(self.umask)
         load("resource", "termios")
         self.terminal = Terminal()
-        self.mask = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
-        self.ignored = list(ignored_signals())
+        mask = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
+        self.signals = {"mask": mask, "ignored": list(ignored_signals())}
         self.inheritable = inheritable_descriptors()
-        names = (name for name in dir(resource) if name.startswith("RLIMIT_"))
-        limits = [getattr(resource, name) for name in names]
+        limits = [vars(resource)[n] for n in dir(resource) if n.startswith("RLIMIT_")]
         self.limits = {limit: resource.getrlimit(limit) for limit in limits}
         self.affinity = attempt(lambda: os.sched_getaffinity(0))
 
     def become_shell(self, state: "Facts") -> None:
         """Put all that back, and replace this process by the shell of the next run."""
-        state |= {"pid": os.getpid(), "began": self.began}
-        state |= {"mask": self.mask, "ignored": self.ignored}
+        state |= {"pid": os.getpid(), "began": self.began, **self.signals}
         environment = {**self.environment, STATE: marshal.dumps(state).hex()}
         words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
         self.put_back(set(state["sockets"].values()))
@@ -1665,8 +1561,8 @@ class Launch:
         self.terminal.restore()
         for timer in signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF:
             signal.setitimer(timer, 0)
-        for fd in inheritable_descriptors() - self.inheritable | sockets:
-            attempt(lambda: os.set_inheritable(fd, fd in sockets))
+        let_inherit(inheritable_descriptors() - self.inheritable, False)
+        let_inherit(sockets)
         for limit, found in self.limits.items():
             attempt(lambda: resource.setrlimit(limit, found))
         attempt(lambda: os.sched_setaffinity(0, self.affinity))
@@ -1715,20 +1611,21 @@ def inheritable_descriptors() -> "set[int]":
 
 # --- The way in: how the program, run by Python itself, comes to have us in it --------
 
-# Python ignores PYTHONPATH, or imports no sitecustomize, by -E, -I, -S or a ._pth file.
-HAS_HOOK = not (sys.flags.ignore_environment or sys.flags.no_site)
-
 HOOK = """\
-import sys
-sys.path.remove({folder})
+import os, sys
+folder, path, file, state = {}
+sys.path.remove(folder)
+os.environ.pop("PYTHONPATH", None)
+if path is not None:
+    os.environ["PYTHONPATH"] = path
 del sys.modules[__name__]
 module = type(sys)("autoreload")
-module.__file__ = {file}
-type(__spec__.loader)("autoreload", {file}).exec_module(module)
+module.__file__ = file
+type(__spec__.loader)("autoreload", file).exec_module(module)
 try:
     import sitecustomize
 finally:
-    module.enter({state})
+    module.enter(state)
 """
 
 
@@ -1736,17 +1633,17 @@ def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
     """Return the words and the environment that run the program with us in it."""
     environment, folder = dict(os.environ), shell.report.folder
     path = environment.get("PYTHONPATH")
-    state = {"folder": folder, "shell": os.getpid(), "pid": os.getpid(), "path": path}
-    state |= {"restarts": shell.restarts, "streak": shell.streak}
-    state |= {"options": shell.options, "target": shell.target}
-    state |= {"sockets": shell.sockets.fds, "channel": shell.sockets.channel}
+    state = {"folder": folder, "pid": os.getpid(), "target": shell.target}
+    state |= {"options": shell.options, "restarts": shell.restarts}
+    state |= {"streak": shell.streak, "sockets": shell.sockets.fds}
+    state["channel"] = shell.sockets.channel
     words = [sys.executable, *split(sys.orig_argv[1:], VALUED_FLAGS)[0]]
-    if not HAS_HOOK:
+    # By -E, -I, -S or a ._pth file, Python ignores PYTHONPATH or sitecustomize.
+    if sys.flags.ignore_environment or sys.flags.no_site:
         environment[STATE] = marshal.dumps(state).hex()
         return [*words, FILE, *shell.target], environment
-    text = HOOK.format(folder=ascii(folder), file=ascii(FILE), state=ascii(state))
     with open(os.path.join(folder, "sitecustomize.py"), "x", encoding="ascii") as file:
-        file.write(text)
+        file.write(HOOK.format(ascii((folder, path, FILE, state))))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, path]))
     return [*words, *shell.target], environment
 
@@ -1754,9 +1651,6 @@ def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
 def enter(state: "Facts") -> None:
     """Begin to watch this process, before the first line of the user's code."""
     global _program, restarts
-    os.environ.pop("PYTHONPATH", None)
-    if state["path"] is not None:
-        os.environ["PYTHONPATH"] = state["path"]
     try:
         restarts = state["restarts"]
         _program = Program(state)
@@ -1815,8 +1709,6 @@ def parse(words: "Words") -> "tuple[Facts, Words]":
             check_path(path)
     except ValueError as error:
         parser.error(str(error))
-    if "check_time" in given:
-        given["check_time"] /= 1000
     return given, target
 
 
@@ -1839,10 +1731,7 @@ def make_parser() -> "argparse.ArgumentParser":
 
 
 def split(words: "Words", valued: "tuple[str, ...]") -> "tuple[list[str], list[str]]":
-    """Split a command line into its options and its target with all that follows.
-
-    `valued` names the options that take the next word as their value.
-    """
+    """Split a command line; `valued` names the options that take the next word."""
     options, rest = [], list(words)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
@@ -1864,6 +1753,8 @@ def split(words: "Words", valued: "tuple[str, ...]") -> "tuple[list[str], list[s
 FILE = os.path.abspath(__file__)
 IS_POSIX = os.name == "posix"
 IS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, -I
+# importlib.machinery has it, too; but that could be the user's.
+find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 RESTART = 213  # the exit status of a program that could report nothing any more
 
 BOTH_MODULES = ["fnmatch", "importlib.util", "re", "signal", "traceback", "warnings"]
@@ -1873,16 +1764,10 @@ PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
 SHELL_MODULES = [*BOTH_MODULES, "select", "socket"] + ["termios"] * IS_POSIX
 
 
-def load(*names: str, target: "Words | None" = None) -> None:
-    """Make modules of the standard library globals of this file.
-
-    The user's own ones of the same names are neither run nor hidden; `target` is the
-    user's that will be run.
-    """
+def load(*names: str, target: "Iterable[str]" = ()) -> None:
+    """Make standard modules globals here; the user's are neither run nor hidden."""
     lib, me = os.path.dirname(os.__file__), _thread.get_ident()
     folders = [lib, f"{lib}/lib-dynload", f"{sys.base_exec_prefix}/DLLs"]
-    # importlib.machinery has it, too; but that could be the user's.
-    finder = sys.modules["_frozen_importlib_external"].PathFinder
 
     class StandardLibrary:
         """A finder that lets the imports of this thread see nothing else."""
@@ -1891,29 +1776,26 @@ def load(*names: str, target: "Words | None" = None) -> None:
         def find_spec(name: str, path: object = None, target: object = None) -> "Any":
             if _thread.get_ident() != me or path or name in sys.builtin_module_names:
                 return None
-            if spec := finder.find_spec(name, folders):
+            if spec := find_spec(name, folders):
                 return spec
             raise ModuleNotFoundError(f"not in the standard library: {name}", name=name)
 
     known, theirs = set(sys.modules), {}
     for name in sys.stdlib_module_names & known:
         spec = attempt(lambda: sys.modules[name].__spec__)
-        origins = "built-in", "frozen", lib
-        if not str(getattr(spec, "origin", "")).startswith(origins):
+        if not str(getattr(spec, "origin", "")).startswith(("built-in", "frozen", lib)):
             theirs[name] = sys.modules.pop(name)
     sys.meta_path.insert(0, StandardLibrary)
     try:
         for name in names:
-            __import__(name)
-            globals()[name.partition(".")[0]] = sys.modules[name.partition(".")[0]]
+            globals()[name.partition(".")[0]] = __import__(name)
     finally:
         sys.meta_path.remove(StandardLibrary)
         sys.modules.update(theirs)
     last = sys.path.index(lib) if lib in sys.path else 0
-    user_s = [*map(str, sys.path[:last])]
-    user_s += [os.path.dirname(word) for word in target or ()][:1]
+    first = [*map(str, sys.path[:last]), *map(os.path.dirname, target)]
     for name in sys.modules.keys() - known:
-        paths = [os.path.join(folder, name) for folder in user_s]
+        paths = [os.path.join(folder, name) for folder in first]
         if any(os.path.exists(path + ".py") or os.path.isdir(path) for path in paths):
             del sys.modules[name]  # the user's own, of that name, comes first
 
@@ -1924,7 +1806,7 @@ def unpatched(module: "Any", name: str) -> "Any":
     return original(module.__name__, name) if original else getattr(module, name)
 
 
-sleep = unpatched(time, "sleep")
+monotonic, sleep = time.monotonic, unpatched(time, "sleep")
 
 
 def show(text: str) -> None:
@@ -1937,7 +1819,7 @@ def say(text: str) -> None:
 
 
 def show_error(text: str) -> None:
-    """Show the exception that is being handled, and say what happens next, if at all."""
+    """Show the exception that is being handled, and say what happens next."""
     kind, error, trace = sys.exc_info()
     if text and trace:  # its first frame is ours
         load("ast", "tokenize")  # which traceback imports as it needs them
@@ -1946,7 +1828,6 @@ def show_error(text: str) -> None:
 
 
 def attempt(fn: "Callable[[], Any]") -> "Any":
-    """Call a function; return None if it fails."""
     try:
         return fn()
     except Exception:
@@ -1954,14 +1835,12 @@ def attempt(fn: "Callable[[], Any]") -> "Any":
 
 
 def wait_until(is_so: "Callable[[], bool]", deadline: float) -> bool:
-    """Wait for a condition; return whether it has come true by the deadline."""
-    while not is_so() and time.monotonic() < deadline:
+    while not is_so() and monotonic() < deadline:
         sleep(0.001)
     return is_so()
 
 
 def read(path: str, position: int = 0) -> bytes:
-    """Return what is in a file from a position on; nothing if it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(position)
@@ -1977,7 +1856,8 @@ _first = vars(sys).setdefault("_autoreload_2", globals())
 if _first is globals():
     _program = Program(take_state())
 else:
-    globals().update({name: _first[name] for name in __all__ if name in _first})
+    _names = {"_program", *__all__} & _first.keys()
+    globals().update({name: _first[name] for name in _names})
 
 if __name__ == "__main__" and "target" in _program.state:
     enter(_program.state)
