@@ -1506,7 +1506,7 @@ class Launch:
     """How this process was started; nothing but noting is done at import."""
 
     def __init__(self) -> None:
-        self.began = time.time_ns() - process_age()
+        self.began = time.time_ns() - time.process_time_ns()  # or before
         self.executable = sys.executable
         self.directory = absolute(".") or "."
         self.environment = dict(os.environ)
@@ -1582,14 +1582,6 @@ def persist(fn: "Callable[[], Any]", directory: str, wait: "Callable[[], Any]") 
             say(text)
         said = text
         wait()
-
-
-def process_age() -> int:
-    """Return for how long this process has been there, in ns; at least so long."""
-    if not (fields := stat_fields("self")):
-        return time.process_time_ns()
-    seconds = (int(fields[19]) + 1) / os.sysconf("SC_CLK_TCK")  # since boot
-    return int((time.clock_gettime(time.CLOCK_BOOTTIME) - seconds) * 1e9)
 
 
 def main_thread_ident() -> int:
