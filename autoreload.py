@@ -702,7 +702,7 @@ class Program:
         return not self.state and all(isinstance(e, KeyboardInterrupt) for e in both)
 
     def run_exit_functions(self) -> None:
-        """Run all but ours, which is called first; there is no public way, and no other."""
+        """Run all but ours, which Python has called first; there is no public way."""
         if not self.is_leaving:  # else the main thread hangs in one of them
             self.is_leaving = True
             atexit.unregister(self.at_exit)
@@ -790,7 +790,7 @@ def last_error() -> object:
 
 def descendants(workers: "bool | None" = None) -> "list[int]":
     """Return what the program has started in its group: workers, others, or all."""
-    found = members(os.getpgrp()) if IS_POSIX else {}  # Windows has a job object
+    found = members(os.getpgrp()) if IS_POSIX else {}  # Windows has no groups
     family = {os.getpid()}
     for _ in found:  # there are at most so many generations
         family |= {pid for pid in found if found[pid][0] in family}
@@ -1506,7 +1506,7 @@ class Launch:
     """How this process was started; nothing but noting is done at import."""
 
     def __init__(self) -> None:
-        self.began = time.time_ns() - time.process_time_ns()  # or before
+        self.began = time.time_ns() - time.process_time_ns()  # at the latest
         self.executable = sys.executable
         self.directory = absolute(".") or "."
         self.environment = dict(os.environ)
