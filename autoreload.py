@@ -668,7 +668,7 @@ class Program:
     # On the main thread, at its end.
 
     def at_exit(self) -> None:
-        """As an exit function: report a failure, or let the thread that watches go on."""
+        """At the exit: report a failure, or let the thread that watches go on."""
         if os.getpid() != self.pid:
             return
         error = last_error()
