@@ -282,7 +282,7 @@ class Shell:
         self.watcher.watch_sources(failures, self.child.status != 0)
         say(f"{self.name} {outcome}, waiting for a change")
         while not (reason := self.watcher.reason("waiting for a change")):
-            self.wait_a_moment(self.watcher.settings["check_time"] / 5000)
+            self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
         say(f"{reason}, restarting")
 
     def wait_a_moment(self, seconds: float) -> None:
@@ -490,7 +490,7 @@ def ignored_signals() -> "set[int]":
 
 def members(group: int) -> "dict[int, tuple[int, bool]]":
     """Return parents of a group's living processes, and whether each is a worker."""
-    rows = rows_of_proc() if stat_fields("self") else rows_of_ps()
+    rows = rows_of_proc(group) if stat_fields("self") else rows_of_ps()
     return {  # but for multiprocessing's tracker, which ends after all others
         pid: (parent, is_forked or "multiprocessing" in command)
         for pid, parent, job, state, is_forked, command in rows
@@ -503,13 +503,13 @@ def stat_fields(pid: str) -> "Words":
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].decode().split()
 
 
-def rows_of_proc() -> "Iterator[tuple[int, int, int, str, bool, str]]":
+def rows_of_proc(group: int) -> "Iterator[tuple[int, int, int, str, bool, str]]":
     """Yield id, parent, group, state, whether it has executed nothing, and command."""
     for pid in filter(str.isdigit, attempt(lambda: os.listdir("/proc")) or ()):
-        if fields := stat_fields(pid):
-            parent, group, flags = (int(fields[i]) for i in (1, 2, 6))
+        if (fields := stat_fields(pid)) and int(fields[2]) == group:
             command = os.fsdecode(read(f"/proc/{pid}/cmdline"))
-            yield int(pid), parent, group, fields[0], bool(flags & FORKED), command
+            is_forked = bool(int(fields[6]) & FORKED)
+            yield int(pid), int(fields[1]), group, fields[0], is_forked, command
 
 
 def rows_of_ps() -> "Iterator[tuple[int, int, int, str, bool, str]]":
@@ -790,23 +790,33 @@ def last_error() -> object:
 
 def descendants(workers: "bool | None" = None) -> "list[int]":
     """Return what the program has started in its group: workers, others, or all."""
-    found = members(os.getpgrp()) if IS_POSIX else {}  # Windows has no groups
+    found = members(os.getpgrp()) if has_children() else {}
     family = {os.getpid()}
     for _ in found:  # there are at most so many generations
         family |= {pid for pid in found if found[pid][0] in family}
     return [pid for pid in family - {os.getpid()} if workers in (None, found[pid][1])]
 
 
+def has_children() -> bool:
+    """Whether there are any: all processes are read for that, which takes long."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except AttributeError:  # macOS before Python 3.13; Windows, which has no groups
+        pass
+    return IS_POSIX
+
+
 def position(program: Program) -> str:
     """Return where the main thread is, in the user's own code if it is there."""
-    place, top = "its end", sys._current_frames().get(program.main_ident)
-    for frame, line in traceback.walk_stack(top):
-        path = absolute(frame.f_code.co_filename)
-        if frame.f_globals is not globals():
-            place = f"{name_of(path, program.launch.directory)}:{line}"
-            if not is_installed(path):
-                break
-    return place
+    stack = traceback.walk_stack(sys._current_frames().get(program.main_ident))
+    places = [(f.f_code, n) for f, n in stack if f.f_globals is not globals()]
+    places.sort(key=lambda place: is_installed(absolute(place[0].co_filename)))
+    for code, line in places:
+        path = absolute(code.co_filename)
+        return f"{name_of(path, program.launch.directory)}:{line}"
+    return "its end"
 
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
@@ -900,14 +910,20 @@ def is_debugging() -> bool:
 
 def close_files() -> None:
     """Close all open files, outer ones first; Python's own end would take longer."""
-    outer = ("zipfile", "ZipFile"), ("io", "TextIOWrapper"), ("gzip", "GzipFile")
-    inner = ("tempfile", "_TemporaryFileWrapper"), ("io", "BufferedWriter")
-    for module, name in *outer, *inner, ("io", "BufferedRandom"):
-        kind = getattr(sys.modules.get(module), name, ())
-        for thing in gc.get_objects():
-            if issubclass(type(thing), kind):
-                is_standard = attempt(lambda: thing.fileno()) in range(3)
-                attempt(lambda: thing.flush() if is_standard else thing.close())
+    names = ["zipfile.ZipFile", "io.TextIOWrapper", "gzip.GzipFile"]
+    names += [
+        "tempfile._TemporaryFileWrapper",
+        "io.BufferedWriter",
+        "io.BufferedRandom",
+    ]
+    parts = [name.split(".") for name in names]
+    kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
+    objects = gc.get_objects()  # a large program has half a million, of few types
+    types = {kind for kind in set(map(type, objects)) if issubclass(kind, (*kinds,))}
+    files = [thing for thing in objects if type(thing) in types]
+    for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:
+        is_standard = attempt(lambda: file.fileno()) in range(3)
+        attempt(lambda: file.flush() if is_standard else file.close())
 
 
 # --- The watcher: which files matter, and which of them have changed ------------------
@@ -1024,7 +1040,8 @@ class Watcher:
         while more and monotonic() < deadline:
             # A single file is written in no time; of several, or gone ones, more come.
             is_single = len(changed) == 1 and self.stamps.get(min(changed))
-            sleep(0.05 if is_single else 0.2)
+            age = (time.time_ns() - max(map(saved_at, changed))) / 1e9
+            sleep(min(max(0.03 - age, 0.01), 0.03) if is_single else 0.2)
             more = self.compare(changed | self.own)
             changed |= more
         return changed
@@ -1758,34 +1775,22 @@ SHELL_MODULES = [*BOTH_MODULES, "select", "socket"] + ["termios"] * IS_POSIX
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
     """Make standard modules globals here; the user's are neither run nor hidden."""
-    lib, me = os.path.dirname(os.__file__), _thread.get_ident()
+    lib = os.path.dirname(os.__file__)
     folders = [lib, f"{lib}/lib-dynload", f"{sys.base_exec_prefix}/DLLs"]
-
-    class StandardLibrary:
-        """A finder that lets the imports of this thread see nothing else."""
-
-        @staticmethod
-        def find_spec(name: str, path: object = None, target: object = None) -> "Any":
-            if _thread.get_ident() != me or path or name in sys.builtin_module_names:
-                return None
-            if spec := find_spec(name, folders):
-                return spec
-            raise ModuleNotFoundError(f"not in the standard library: {name}", name=name)
-
-    known, theirs = set(sys.modules), {}
+    known, theirs, last = set(sys.modules), {}, [*sys.path, lib].index(lib)
+    first = [*map(str, sys.path[:last]), *map(os.path.dirname, target)]
     for name in sys.stdlib_module_names & known:
         spec = attempt(lambda: sys.modules[name].__spec__)
         if not str(getattr(spec, "origin", "")).startswith(("built-in", "frozen", lib)):
             theirs[name] = sys.modules.pop(name)
-    sys.meta_path.insert(0, StandardLibrary)
+    sys.path[:0] = folders
     try:
         for name in names:
             globals()[name.partition(".")[0]] = __import__(name)
     finally:
-        sys.meta_path.remove(StandardLibrary)
+        for folder in folders:
+            sys.path.remove(folder)
         sys.modules.update(theirs)
-    last = sys.path.index(lib) if lib in sys.path else 0
-    first = [*map(str, sys.path[:last]), *map(os.path.dirname, target)]
     for name in sys.modules.keys() - known:
         paths = [os.path.join(folder, name) for folder in first]
         if any(os.path.exists(path + ".py") or os.path.isdir(path) for path in paths):
