@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # at run time, load() imports them when watching begins
     import fnmatch
     import gc
     import importlib.util
+    import inspect
     import re
     import resource
     import runpy
@@ -53,7 +54,7 @@ if TYPE_CHECKING:  # at run time, load() imports them when watching begins
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, NoReturn, TypeVar
 
-    Hook = TypeVar("Hook", bound=Callable[[], object])
+    Hook = TypeVar("Hook", bound=Callable[..., object])
     Path = str | os.PathLike[str]
     Words = list[str]
     Facts = dict[str, Any]
@@ -115,10 +116,17 @@ def ignore(pattern: "Path") -> None:
 
 
 def add_reload_hook(fn: "Hook") -> "Hook":
-    """Call `fn()`, async or not, before each restart, in order; return `fn`."""
+    """Call `fn()`, async or not, before each restart, in order; return `fn`.
+
+    A function that requires one positional argument gets the list of changed paths.
+    """
     if not callable(fn):
         raise TypeError(f"a reload hook must be callable, not {fn!r}")
-    _program.hooks.append(fn)
+    load("inspect")
+    parameters = attempt(lambda: inspect.signature(fn).parameters.values()) or ()
+    named = [p for p in parameters if p.kind < p.VAR_POSITIONAL]
+    wants_paths = [p.default is p.empty for p in named].count(True) == 1
+    _program.hooks.append((fn, wants_paths))
     return fn
 
 
@@ -557,7 +565,7 @@ class Program:
         self.pid = os.getpid()
         self.report = Report(state.get("folder", ""))
         self.sockets = Sockets(state, self.report)
-        self.hooks: "list[Callable[[], object]]" = []
+        self.hooks: "list[tuple[Callable[..., object], bool]]" = []  # see its adding
         self.io_loop: "Any" = None
         self.begun = _thread.allocate_lock()  # taken by the first begin(), for ever
 
@@ -716,8 +724,9 @@ def stop(program: Program) -> None:
     """End the program as by hand, within its grace, but for the process itself."""
     grace = program.watcher.settings["grace"]
     deadline = monotonic() + grace
-    for hook in program.hooks:
-        if not call_hook(hook, program.io_loop, deadline):
+    for hook, wants_paths in program.hooks:
+        words = [sorted(program.watcher.pending)] if wants_paths else []
+        if not call_hook(hook, words, program.io_loop, deadline):
             name = getattr(hook, "__qualname__", hook)
             say(f"hook {name} is not done after {grace:g} s, restarting anyway")
     deadline, before = monotonic() + grace, last_error()
@@ -738,7 +747,7 @@ def stop(program: Program) -> None:
     end_processes(descendants, max(0.5, deadline - monotonic()))
     # The exit functions are left where the main thread does not end.
     for clean_up in program.run_exit_functions, close_files:
-        call_hook(clean_up, None, monotonic() + 1)
+        call_hook(clean_up, [], None, monotonic() + 1)
 
 
 def interrupt(program: Program) -> bool:
@@ -849,7 +858,9 @@ def hold_back(signals: "Iterable[int]") -> "Any":
     return attempt(lambda: signal.pthread_sigmask(signal.SIG_SETMASK, signals))
 
 
-def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> bool:
+def call_hook(
+    hook: "Callable[..., object]", args: "list[Words]", io_loop: "Any", deadline: float
+) -> bool:
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done: "list[bool]" = []  # whether it was: in time, or not
     kept: "list[object]" = []  # a task that nobody refers to may vanish
@@ -864,7 +875,7 @@ def call_hook(hook: "Callable[[], object]", io_loop: "Any", deadline: float) -> 
 
     def call() -> None:
         try:
-            result = hook()
+            result = hook(*args)
             if hasattr(result, "__await__"):
                 return kept.append(run_coroutine(io_loop, finish(result)))
         except (Exception, SystemExit):
