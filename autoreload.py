@@ -249,8 +249,10 @@ class Shell:
         if "began" not in self.report.told and not self.is_deaf:
             self.is_deaf = True
             say(f"{self.name} does not let autoreload in, a change is seen at its end")
-        is_ending = "restart" in self.report.told  # within its grace
-        is_silent = not (is_ending or self.child.is_stopped) and self.report.is_silent()
+        # It may be stopped, by a debugger also, or be within its grace.
+        if self.child.is_stopped or {"debugger", "restart"} & self.report.told.keys():
+            return
+        is_silent = self.report.is_silent()
         if is_silent and (reason := self.watcher.reason("the program hangs")):
             self.report.tell("restart", {"moment": monotonic()})
             say(f"{reason} and the program hangs, restarting")
@@ -639,6 +641,8 @@ class Program:
         """Look once; restart if something has changed, end if the shell is gone."""
         self.report.beat()
         self.watcher.hear(self.report)
+        if "pydevd" in sys.modules and "debugger" not in self.report.told:
+            self.report.tell("debugger")
         if IS_POSIX and self.state and os.getppid() != self.state["pid"]:
             self.end("")
         if monotonic() >= self.watcher.due:
@@ -1373,6 +1377,7 @@ class Report:
     | watch    | a path, its stamp, and since when a save counts | program and workers |
     | ignore   | a pattern                                       | program and workers |
     | request  | restart() was called                            | program and workers |
+    | debugger | one that may stop all threads is in the program | the program         |
     | listen   | the address of a socket that is in use          | program and workers |
     | signal   | when the user has sent one, monotonic           | the shell           |
     | restart  | {moment, changed files, streak}                 | program, shell      |
