@@ -201,6 +201,7 @@ class Shell:
     def run(self) -> "NoReturn":
         if not self.report.folder:  # else there was a first run: a plain program
             self.start_program()
+        load(*BOTH_MODULES)  # now, since the program takes some time to start
         while True:
             self.wait_for_end()
             self.take_what_is_left()
@@ -1782,11 +1783,12 @@ IS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, 
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 RESTART = 213  # the exit status of a program that could report nothing any more
 
+SHELL_MODULES = ["select", "signal", "socket"] + ["termios"] * IS_POSIX
 BOTH_MODULES = ["fnmatch", "importlib.util", "re", "signal", "traceback", "warnings"]
 if not IS_POSIX or not os.path.exists("/proc/self/stat"):
+    SHELL_MODULES.append("subprocess")
     BOTH_MODULES.append("subprocess")
 PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
-SHELL_MODULES = [*BOTH_MODULES, "select", "socket"] + ["termios"] * IS_POSIX
 
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
