@@ -291,7 +291,7 @@ class Shell:
         failures = self.report.told.get("failure", [])
         outcome = "failed" if failures else self.child.outcome()
         self.watcher.watch_sources(failures, self.child.status != 0)
-        say(f"{self.name} {outcome}, waiting for a change")
+        say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
         while not (reason := self.watcher.reason("waiting for a change")):
             self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
         say(f"{reason}, restarting")
@@ -733,7 +733,7 @@ def stop(program: Program) -> None:
         words = [sorted(program.watcher.pending)] if wants_paths else []
         if not call_hook(hook, words, program.io_loop, deadline):
             name = getattr(hook, "__qualname__", hook)
-            say(f"hook {name} is not done after {grace:g} s, restarting anyway")
+            say(f"hook {name} is not done after {grace:g} s, restarting anyway", RED)
     deadline, before = monotonic() + grace, last_error()
     atexit.unregister(program.at_exit)
     atexit.register(program.at_exit)  # the last is called first, and runs the others
@@ -745,7 +745,8 @@ def stop(program: Program) -> None:
         send(signal.SIGTERM, descendants(workers=True))
         if not wait_until(lambda: program.has_ended, deadline):
             place = position(program)
-            say(f"main thread is at {place} after {grace:g} s, restarting anyway")
+            text = f"main thread is at {place} after {grace:g} s, restarting anyway"
+            say(text, RED)
         wait_until(requests_are_done, deadline)
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
@@ -926,13 +927,9 @@ def is_debugging() -> bool:
 
 def close_files() -> None:
     """Close all open files, outer ones first; Python's own end would take longer."""
-    names = ["zipfile.ZipFile", "io.TextIOWrapper", "gzip.GzipFile"]
-    names += [
-        "tempfile._TemporaryFileWrapper",
-        "io.BufferedWriter",
-        "io.BufferedRandom",
-    ]
-    parts = [name.split(".") for name in names]
+    names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile"
+    names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
+    parts = [name.split(".") for name in names.split()]
     kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
     objects = gc.get_objects()  # a large program has half a million, of few types
     types = {kind for kind in set(map(type, objects)) if issubclass(kind, (*kinds,))}
@@ -1186,8 +1183,8 @@ def compiles(path: str, directory: str, effect: str) -> bool:
     except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
         if isinstance(error, SyntaxError):
             error.filename = path
-        show("".join(traceback.format_exception_only(type(error), error)))
-        say(f"{name_of(path, directory)} does not compile, {effect}")
+        show("".join(traceback.format_exception_only(error, **in_colour())))
+        say(f"{name_of(path, directory)} does not compile, {effect}", RED)
         return False
     return True
 
@@ -1613,7 +1610,7 @@ def persist(fn: "Callable[[], Any]", directory: str, wait: "Callable[[], Any]") 
             name = name_of(os.path.join(directory, str(error.filename)), directory)
             text = f"cannot run {name} ({error.strerror}), waiting until it is back"
         if text != said:
-            say(text)
+            say(text, RED)
         said = text
         wait()
 
@@ -1822,6 +1819,7 @@ def unpatched(module: "Any", name: str) -> "Any":
 
 
 monotonic, sleep = time.monotonic, unpatched(time, "sleep")
+DIM, RED, PLAIN = "\033[2m", "\033[31m", "\033[0m"
 
 
 def show(text: str) -> None:
@@ -1829,8 +1827,21 @@ def show(text: str) -> None:
     attempt(lambda: os.write(2, text.encode(errors="backslashreplace")))
 
 
-def say(text: str) -> None:
-    show(f"autoreload: {text}\n")
+def say(text: str, colour: str = "") -> None:
+    if is_coloured():
+        show(f"{DIM}autoreload:{PLAIN} {colour}{text}{PLAIN}\n")
+    else:
+        show(f"autoreload: {text}\n")
+
+
+def is_coloured() -> bool:
+    is_dumb = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+    return IS_POSIX and os.isatty(2) and not is_dumb
+
+
+def in_colour() -> "Facts":
+    """Return what has `traceback` show an exception as this Python does itself."""
+    return {"colorize": is_coloured()} if sys.version_info >= (3, 13) else {}
 
 
 def show_error(text: str) -> None:
@@ -1838,8 +1849,9 @@ def show_error(text: str) -> None:
     kind, error, trace = sys.exc_info()
     if text and trace:  # its first frame is ours
         load("ast", "tokenize")  # which traceback imports as it needs them
-        show("".join(traceback.format_exception(kind, error, trace.tb_next)))
-        say(text)
+        parts = traceback.format_exception(kind, error, trace.tb_next, **in_colour())
+        show("".join(parts))
+        say(text, RED)
 
 
 def attempt(fn: "Callable[[], Any]") -> "Any":
