@@ -920,9 +920,13 @@ def requests_are_done() -> bool:
 
 
 def is_debugging() -> bool:
-    code = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
-    tops = sys._current_frames().values()
-    return any(f.f_code is code for top in tops for f, _ in traceback.walk_stack(top))
+    """Whether a thread is at a prompt of pdb, or at a breakpoint of pydevd."""
+    prompt = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
+    pause = attempt(lambda: sys.modules["pydevd"].PyDB._do_wait_suspend.__code__)
+    for top in sys._current_frames().values():
+        if any(f.f_code in (prompt, pause) for f, _ in traceback.walk_stack(top)):
+            return True
+    return False
 
 
 def close_files() -> None:

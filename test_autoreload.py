@@ -1470,6 +1470,18 @@ class HookTest(Story):
         rows += [(PLAIN, "", queue, True), (PLAIN, "", ended, False)]
         self.each(story, rows)
 
+    def test_a_hook_that_requires_them_gets_the_changed_paths(self):
+        hooks = """
+            @autoreload.add_reload_hook
+            def one(paths): say("one", *map(os.path.basename, paths))
+            class Cache:
+                def clear(self, paths): say("two", len(paths))
+            autoreload.add_reload_hook(Cache().clear)
+            @autoreload.add_reload_hook
+            async def three(paths=None): say("three", paths)
+        """
+        self.edit(self.start(hooks, SLEEP), "^one helper.py", "^two 1", "^three None")
+
     def test_failing_and_hanging_hooks_do_not_stop_the_restart(self):
         hooks = """
             import asyncio
@@ -2031,13 +2043,14 @@ EXEC = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 class Terminal(Program):
     """A program on a terminal of its own."""
 
-    def run(self, *arguments, control=True):
+    def run(self, *arguments, control=True, **variables):
         self.master, self.slave = pty.openpty()
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), self.slave)
         # The terminal that the leader of a session opens becomes one that it controls.
         opened = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&1', os.ttyname(self.slave)]
         words = [*(opened if control else []), sys.executable, *arguments]
-        where = {"cwd": self.directory, "env": clean_environment(TERM="dumb")}
+        variables = {"TERM": "dumb"} | variables
+        where = {"cwd": self.directory, "env": clean_environment(**variables)}
         self.process = subprocess.Popen(
             words, start_new_session=True, **where, **streams
         )
@@ -2092,6 +2105,21 @@ class TerminalTest(Story):
             self.assertEqual(ended, -signal.SIGINT)  # readline overlooks some
 
         self.each(story, itertools.product(("import readline", ""), (PLAIN, WRAPPED)))
+
+    def test_messages_are_coloured_unless_that_is_not_wanted(self):
+        def story(is_coloured, **variables):
+            program = self.terminal(SLEEP, words=WRAPPED, **variables)
+            program.expect("up 0")
+            program.write("helper.py", "VALUE = (")
+            program.expect("helper.py does not compile, the old code runs on")
+            self.assertIs("\033[2mautoreload:\033[0m" in program.output, is_coloured)
+            self.assertIs("\033[31mhelper.py does" in program.output, is_coloured)
+            by_python = is_coloured and sys.version_info >= (3, 13)
+            self.assertIs("35mSyntaxError" in program.output, by_python)
+
+        story(True, TERM="xterm")
+        story(False, TERM="dumb")
+        story(False, TERM="xterm", NO_COLOR="1")
 
     def test_echo_and_lines_are_restored(self):
         def story(way, words):
