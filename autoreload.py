@@ -1076,7 +1076,7 @@ class Others:
         self.watcher = watcher
         self.installed: "Words" = []
         self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
-        self.found: "set[str]" = set()  # the files that they match
+        self.found: "set[str]" = set()  # the files that they match, in this turn
         self.turn = self.walk()
         self.turns = 0
         self.folders = {path: saved_at(path) for path in installed_roots()}
@@ -1086,27 +1086,28 @@ class Others:
 
     def look(self) -> "set[str]":
         changed, end = self.look_at_folders(), time.thread_time() + 0.005
-        for more in self.turn:
-            changed |= more
+        for path in self.turn:
+            changed |= self.watcher.compare([path])
             if time.thread_time() > end:
                 return changed
         self.turn = self.walk()
         return changed
 
-    def walk(self) -> "Iterator[set[str]]":
-        """Take a turn, one file after the other; yield what has changed."""
+    def walk(self) -> "Iterator[str]":
+        """Yield what a turn looks at, one file after the other."""
+        gone, self.found = self.found, set()
         for glob, moment in list(self.globs.items()):
             self.globs[glob] = 0  # in the next turn, all that is new is a change
             for path in files_below(glob):
                 self.watcher.add_since(self.found, path, moment)
-                yield set()
-        for path in list(self.found):
-            yield self.watcher.compare([path])
+                yield path
+        yield from gone - self.found
         self.turns += 1
         for path in self.installed[self.turns % 32 :: 32]:
             if not os.path.exists(path):  # that is how an installation may begin
                 self.installing, self.quiet = {os.path.dirname(path)}, 0
-            yield set() if self.installing else self.watcher.compare([path])
+            if not self.installing:
+                yield path
 
     def look_at_folders(self) -> "set[str]":
         """Return what an installation has changed, once that is quiet."""
