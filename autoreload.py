@@ -1158,9 +1158,8 @@ class Imports:
             if not path or path in watcher.stamps:
                 continue
             # Without a stamp, time tells.  Bytecode is written as a source is read.
-            stamp = stamp_since(path, watcher.began)
-            if stamp == () and (cached := importlib.util.cache_from_source(path)):
-                stamp = stamp_since(path, max(watcher.began, saved_at(cached)))
+            cached = importlib.util.cache_from_source(path)
+            stamp = stamp_since(path, max(watcher.began, saved_at(cached)))
             if is_installed(path):
                 watcher.stamps[path] = stamp
                 watcher.others.installed.append(path)
