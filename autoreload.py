@@ -1811,8 +1811,7 @@ def load(*names: str, target: "Iterable[str]" = ()) -> None:
             sys.path.remove(folder)
         sys.modules.update(theirs)
     for name in sys.modules.keys() - known:
-        paths = [os.path.join(folder, name) for folder in first]
-        if any(os.path.exists(path + ".py") or os.path.isdir(path) for path in paths):
+        if find_spec(name.partition(".")[0], first):
             del sys.modules[name]  # the user's own, of that name, comes first
 
 
