@@ -1187,7 +1187,7 @@ def compiles(path: str, directory: str, effect: str) -> bool:
     except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
         if isinstance(error, SyntaxError):
             error.filename = path
-        show("".join(traceback.format_exception_only(error, **in_colour())))
+        show_exception(error)
         say(f"{name_of(path, directory)} does not compile, {effect}", RED)
         return False
     return True
@@ -1831,10 +1831,8 @@ def show(text: str) -> None:
 
 
 def say(text: str, colour: str = "") -> None:
-    if is_coloured():
-        show(f"{DIM}autoreload:{PLAIN} {colour}{text}{PLAIN}\n")
-    else:
-        show(f"autoreload: {text}\n")
+    dim, colour, plain = (DIM, colour, PLAIN) if is_coloured() else ("", "", "")
+    show(f"{dim}autoreload:{plain} {colour}{text}{plain}\n")
 
 
 def is_coloured() -> bool:
@@ -1842,18 +1840,20 @@ def is_coloured() -> bool:
     return IS_POSIX and os.isatty(2) and not is_dumb
 
 
-def in_colour() -> "Facts":
-    """Return what has `traceback` show an exception as this Python does itself."""
-    return {"colorize": is_coloured()} if sys.version_info >= (3, 13) else {}
+def show_exception(error: BaseException, trace: "Any" = None) -> None:
+    """Show an exception as this Python does itself."""
+    options: "Facts" = {}
+    if sys.version_info >= (3, 13):
+        options["colorize"] = is_coloured()
+    show("".join(traceback.format_exception(type(error), error, trace, **options)))
 
 
 def show_error(text: str) -> None:
     """Show the exception that is being handled, and say what happens next."""
-    kind, error, trace = sys.exc_info()
-    if text and trace:  # its first frame is ours
+    error: "Any" = sys.exc_info()[1]
+    if text:
         load("ast", "tokenize")  # which traceback imports as it needs them
-        parts = traceback.format_exception(kind, error, trace.tb_next, **in_colour())
-        show("".join(parts))
+        show_exception(error, error.__traceback__.tb_next)  # the first frame is ours
         say(text, RED)
 
 
