@@ -957,7 +957,7 @@ class Watcher:
         self.own: "set[str]" = set()  # the program's files, and single ones to watch
         self.loaded: "set[str]" = set()  # those of them that Python has read
         self.pending: "set[str]" = set()  # what differs from the code that runs
-        self.restart_at = float("inf")  # when that leads to a restart, monotonic
+        self.is_fit = False  # whether there is any, and all of it compiles
         self.freshest: "Words" = []  # what was saved last is saved next
         self.patterns: "Words" = []  # what is ignored
         self.outputs = list(filter(None, map(status_of, (1, 2))))
@@ -1024,14 +1024,14 @@ class Watcher:
         if changed := self.look():
             self.pending |= self.settle(changed)
             sources = sorted(self.pending & self.loaded)
-            self.restart_at = float("inf")
-            if all(compiles(path, self.directory, effect) for path in sources):
-                self.restart_at = self.guard.moment_for(self.pending, self.directory)
-        if monotonic() < self.restart_at:
+            self.is_fit = all(compiles(p, self.directory, effect) for p in sources)
+            if self.is_fit:
+                self.guard.note(self.pending, self.directory)
+        if not self.is_fit or monotonic() < self.guard.due:
             return ""
-        first = min(self.pending, key=lambda path: (is_installed(path), path))
-        more = f" (+{len(self.pending) - 1} more)" if len(self.pending) > 1 else ""
-        return f"{name_of(first, self.directory)} changed{more}"
+        first, *more = sorted(self.pending, key=lambda path: (is_installed(path), path))
+        suffix = f" (+{len(more)} more)" if more else ""
+        return f"{name_of(first, self.directory)} changed{suffix}"
 
     def look(self) -> "set[str]":
         """Return what has changed; take at most 1 % of a core."""
@@ -1212,11 +1212,11 @@ class Guard:
         self.began = monotonic()
         self.due = 0.0  # when a restart may come, in seconds of the monotonic clock
 
-    def moment_for(self, changed: "set[str]", directory: str) -> float:
-        """Return when to restart: later, if all have changed soon after each start."""
+    def note(self, changed: "set[str]", directory: str) -> None:
+        """Put the restart off, if all these have changed soon after each start."""
         now = monotonic()
         if now < self.due and changed <= self.next_streak.keys():
-            return self.due
+            return
         is_soon = now < self.began + 2
         self.next_streak = {p: self.streak.get(p, 0) + 1 for p in changed if is_soon}
         count = min(self.next_streak.values(), default=0)
@@ -1226,7 +1226,6 @@ class Guard:
             text = f"{name} has changed soon after each of the last {count} starts"
             say(f"{text}, restarting in {pause:g} s; --ignore {name} leaves it out")
         self.due = now + pause
-        return self.due
 
 
 # --- The files: what there is, what it was like, and what is left out -----------------
