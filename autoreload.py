@@ -1304,9 +1304,8 @@ def file_of(module: object) -> str:
 
 def failure_files(error: "BaseException | None") -> "Words":
     """Return the files that had a part in a failure, of whatever exceptions."""
-    files, waiting, seen = [], [error], set[int]()
-    while waiting:
-        error = waiting.pop()
+    files, errors, seen = [], [error], set[int]()
+    for error in errors:  # which grows
         if not isinstance(error, BaseException) or id(error) in seen:
             continue
         seen.add(id(error))
@@ -1314,8 +1313,8 @@ def failure_files(error: "BaseException | None") -> "Words":
         files += [frame.f_code.co_filename for frame, _ in frames]
         files += [attempt(lambda: getattr(error, n)) for n in ("filename", "filename2")]
         group = attempt(lambda: getattr(error, "exceptions"))
-        waiting += group if isinstance(group, tuple) else ()
-        waiting += error.__cause__, error.__context__
+        errors += group if isinstance(group, tuple) else ()
+        errors += error.__cause__, error.__context__
     return [absolute(file) for file in files if isinstance(file, str)]
 
 
