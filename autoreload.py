@@ -972,8 +972,6 @@ class Watcher:
             take = takers.get(kind) or report.told.setdefault(kind, []).append
             take(value)
 
-    # What matters.
-
     def load(self, found: "tuple[str, Stamp]") -> None:
         """List a file of the program's own, with its stamp as it was read."""
         path, stamp = found
@@ -1016,8 +1014,6 @@ class Watcher:
         it = status_of(path)
         is_output = it and any(os.path.samestat(it, each) for each in self.outputs)
         return is_output or any(matches_ignore(path, each) for each in self.patterns)
-
-    # What has changed.
 
     def reason(self, effect: str) -> str:
         """Look; return why to restart now; `effect` is for what does not compile."""
@@ -1067,6 +1063,9 @@ class Watcher:
         """Return the sources whose cached bytecode may be that of another version."""
         recently = time.time_ns() - 2 * 10**9
         return self.pending | {path for path in self.own if saved_at(path) > recently}
+
+
+# --- The others: files that are many, and have to take turns --------------------------
 
 
 class Others:
