@@ -1276,7 +1276,8 @@ def saved_at(path: str) -> int:
 
 
 def installed_roots() -> "Words":
-    names = "site-packages", "dist-packages", os.path.dirname(os.__file__)
+    lib = os.path.dirname(os.__file__)
+    names = os.sep + "site-packages", os.sep + "dist-packages", lib
     return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith(names)]
 
 
