@@ -253,8 +253,8 @@ class Shell:
         # It may be stopped, by a debugger also, or be within its grace.
         if self.child.is_stopped or {"debugger", "restart"} & self.report.told.keys():
             return
-        is_silent = self.report.is_silent()
-        if is_silent and (reason := self.watcher.reason("the program hangs")):
+        is_silent = self.report.count_silence()
+        if is_silent and (reason := self.watcher.look_for_reason("the program hangs")):
             self.report.tell("restart", {"moment": monotonic()})
             say(f"{reason} and the program hangs, restarting")
             self.child.end(self.watcher.settings["grace"])
@@ -292,7 +292,7 @@ class Shell:
         outcome = "failed" if failures else self.child.outcome()
         self.watcher.watch_sources(failures, self.child.status != 0)
         say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
-        while not (reason := self.watcher.reason("waiting for a change")):
+        while not (reason := self.watcher.look_for_reason("waiting for a change")):
             self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
         say(f"{reason}, restarting")
 
@@ -648,7 +648,7 @@ class Program:
             self.end("")
         if monotonic() >= self.watcher.due:
             self.imports.list_modules()
-        reason = self.watcher.reason("the old code runs on")
+        reason = self.watcher.look_for_reason("the old code runs on")
         if "request" in self.report.told:
             reason = reason or "restart() was called"
         self.watcher.hear(self.report)
@@ -1015,7 +1015,7 @@ class Watcher:
         is_output = it and any(os.path.samestat(it, each) for each in self.outputs)
         return is_output or any(matches_ignore(path, each) for each in self.patterns)
 
-    def reason(self, effect: str) -> str:
+    def look_for_reason(self, effect: str) -> str:
         """Look; return why to restart now; `effect` is for what does not compile."""
         if changed := self.look():
             self.pending |= self.settle(changed)
@@ -1428,8 +1428,8 @@ class Report:
             self._beat = monotonic()
             attempt(lambda: os.utime(self.path))
 
-    def is_silent(self) -> bool:
-        """Whether that has stopped for five looks; clocks go on in a sleep."""
+    def count_silence(self) -> bool:
+        """Look for that; return whether five looks in a row have seen nothing new."""
         beat, last = saved_at(self.path), self._beat
         is_late = beat == last and "began" in self.told
         self._beat, self._silent = beat, self._silent + 1 if is_late else 0
