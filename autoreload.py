@@ -1111,7 +1111,7 @@ class Others:
     def look_at_folders(self) -> "set[str]":
         """Return what an installation has changed, once that is quiet."""
         times = {path: saved_at(path) for path in self.folders}
-        happened = {path for path, _ in times.items() ^ self.folders.items()}
+        happened = {path for path in times if times[path] != self.folders[path]}
         self.folders, self.installing = times, self.installing | happened
         self.quiet = 0 if happened else self.quiet + 1
         if not self.installing or self.quiet < 2:
@@ -1429,7 +1429,7 @@ class Report:
             attempt(lambda: os.utime(self.path))
 
     def count_silence(self) -> bool:
-        """Look for that; return whether five looks in a row have seen nothing new."""
+        """Whether five looks in a row saw no beat; clocks go on while a machine sleeps."""
         beat, last = saved_at(self.path), self._beat
         is_late = beat == last and "began" in self.told
         self._beat, self._silent = beat, self._silent + 1 if is_late else 0
