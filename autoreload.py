@@ -1390,7 +1390,7 @@ class Report:
         self.folder = folder  # private; "" if there is none yet
         self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
         self._unwritten: "list[bytes]" = []  # while there is no file
-        self._position, self._beat, self._silent = 0, 0.0, 0
+        self._position, self._beat, self._silent = 0, 0, 0
 
     @property
     def path(self) -> str:
@@ -1424,15 +1424,13 @@ class Report:
 
     def beat(self) -> None:
         """Show the shell that the program still watches: set the file's mtime."""
-        if monotonic() > self._beat + 1:
-            self._beat = monotonic()
-            attempt(lambda: os.utime(self.path))
+        attempt(lambda: os.utime(self.path))
 
     def count_silence(self) -> bool:
         """Whether five looks in a row saw no beat; clocks go on while a machine sleeps."""
-        beat, last = saved_at(self.path), self._beat
-        is_late = beat == last and "began" in self.told
-        self._beat, self._silent = beat, self._silent + 1 if is_late else 0
+        last, self._beat = self._beat, saved_at(self.path)
+        is_late = self._beat == last and "began" in self.told
+        self._silent = self._silent + 1 if is_late else 0
         return self._silent >= 5
 
 
