@@ -288,9 +288,9 @@ class Shell:
             self.end(self.child.status)
 
     def wait_for_change(self) -> None:
-        failures = self.report.told.get("failure", [])
-        outcome = "failed" if failures else self.child.outcome()
-        self.watcher.watch_sources(failures, self.child.status != 0)
+        files, folders = self.report.last("failure", ([], []))
+        outcome = "failed" if "failure" in self.report.told else self.child.outcome()
+        self.watcher.watch_sources(files, folders, self.child.status != 0)
         say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
         while not (reason := self.watcher.look_for_reason("waiting for a change")):
             self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
@@ -994,16 +994,15 @@ class Watcher:
             self.own.add(path)
         self.others.globs.setdefault(path, moment)
 
-    def watch_sources(self, failures: "list[Any]", has_failed: bool) -> None:
+    def watch_sources(self, files: "Words", folders: "Words", has_failed: bool) -> None:
         """Watch for new sources, and wherever a failure can be mended."""
-        folders = {os.path.dirname(path) for path in self.own if path.endswith(".py")}
-        folders |= {self.directory} if has_failed else set()
+        for file in files:
+            self.add_since(self.own, file, self.began)
+        sources = {path for path in self.own if path.endswith(".py")}
+        found = {*folders, *map(os.path.dirname, sources.union(files))}
+        found |= {self.directory} if has_failed else set()
         self.others.is_awaited = has_failed
-        for files, more in failures:
-            folders.update(more, map(os.path.dirname, files))
-            for file in files:
-                self.add_since(self.own, file, self.began)
-        for folder in folders - {os.sep, ""}:
+        for folder in found - {os.sep, ""}:
             if is_installed(os.path.join(folder, "")):
                 self.others.folders.setdefault(folder, saved_at(folder))
             else:
