@@ -123,10 +123,9 @@ def add_reload_hook(fn: "Hook") -> "Hook":
     if not callable(fn):
         raise TypeError(f"a reload hook must be callable, not {fn!r}")
     load("inspect")
-    parameters = attempt(lambda: inspect.signature(fn).parameters.values()) or ()
-    named = [p for p in parameters if p.kind < p.VAR_POSITIONAL]
-    wants_paths = [p.default is p.empty for p in named].count(True) == 1
-    _program.hooks.append((fn, wants_paths))
+    fits = attempt(lambda: inspect.signature(fn).bind)
+    wants_paths = not attempt(fits) and attempt(lambda: fits([]))
+    _program.hooks.append((fn, bool(wants_paths)))
     return fn
 
 
