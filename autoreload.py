@@ -96,8 +96,8 @@ def wait() -> None:
 def watch(path: "Path") -> None:
     """Also watch a file, a directory with all below, or a glob, existing or not."""
     path = os.path.abspath(check_path(path))
-    is_there = bool(split_glob(path)[1]) or os.path.exists(path)
-    if not (is_there or _program.launch.is_off or restarts):
+    is_expected = split_glob(path)[1] or os.path.exists(path)
+    if not (is_expected or restarts or _program.launch.is_off):
         name = name_of(path, _program.launch.directory)
         say(f"{name} does not exist yet, waiting for it")
     moment = time.time_ns() - 10**7  # the clock of files may be a little behind
@@ -189,6 +189,7 @@ class Shell:
     def __init__(self, target: "Words", options: "Facts", state: "Facts") -> None:
         self.target, self.options = target, options
         self.name = target[1] if target[0] == "-m" else target[0]
+        self.scripts = target[:1] if target[0] not in ("-m", "-c") else []
         self.directory = absolute(".") or "."  # which may have been removed
         self.restarts = 0
         self.streak: "dict[str, int]" = {}  # see Guard
@@ -217,8 +218,8 @@ class Shell:
         def start() -> None:
             self.report.remove()
             os.chdir(self.directory)  # it may be a new one of the same name
-            is_script = self.restarts > 0 and self.target[0] not in ("-m", "-c")
-            for path in sys.executable, FILE, *self.target[:is_script]:
+            scripts = self.scripts if self.restarts else []  # at first Python tells
+            for path in sys.executable, FILE, *scripts:
                 os.stat(path)
             self.hear(make_folder(), time.time_ns())
             if self.options.get("clear") and os.isatty(1):
@@ -233,14 +234,12 @@ class Shell:
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
-        due = monotonic() + 2  # seconds between two looks of the shell's own
         while self.child.pid:
             number = self.child.wait(2)
-            if self.child.pid and number:
+            if self.child.pid and number in numbers_of(PASSED):
                 self.report.tell("signal", monotonic())
                 self.child.pass_on(number)
-            elif self.child.pid and monotonic() >= due:
-                due = monotonic() + 2
+            elif self.child.pid and not number:
                 self.look()
 
     def look(self) -> None:
@@ -277,9 +276,8 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        is_script = self.target[0] not in ("-m", "-c")
-        is_missing = is_script and not os.path.exists(self.target[0])
-        is_missing = is_missing or "missing" in self.report.told
+        is_there = all(map(os.path.exists, self.scripts))
+        is_missing = not is_there or "missing" in self.report.told
         if self.child.status and is_missing and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
@@ -343,7 +341,8 @@ class Posix:
         for number in ignored_signals() | ignored:  # a plain program may change that
             handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
             signal.signal(number, handler)
-        self.heard = numbers_of(PASSED) - ignored | numbers_of(WAKING)
+        waking = {signal.SIGCHLD, signal.SIGALRM}  # a child has ended; the time is over
+        self.heard = numbers_of(PASSED) - ignored | waking
         for number in self.heard - numbers_of(ENDING):  # to forget what is pending
             signal.signal(number, signal.SIG_IGN)
         for number in self.heard:  # BSDs forget a blocked SIGCHLD without a handler
@@ -363,7 +362,7 @@ class Posix:
             send(number, [self.pid])  # it came from the terminal before the program did
 
     def wait(self, seconds: float) -> int:
-        """Wait for a signal; return its number, or 0 if it is none of the user's."""
+        """Wait for a signal; return its number, or 0 if none has come in time."""
         signal.setitimer(signal.ITIMER_REAL, seconds)
         number = signal.sigwait(self.heard)
         options = os.WNOHANG | os.WUNTRACED | os.WCONTINUED
@@ -374,7 +373,7 @@ class Posix:
                     self.pid, self.status = 0, os.waitstatus_to_exitcode(ended[1])
         if number in numbers_of(ENDING):
             self.asked = monotonic(), number
-        return 0 if number in numbers_of(WAKING) else number
+        return 0 if number == signal.SIGALRM else number
 
     def outcome(self) -> str:
         if self.status < 0:
@@ -384,10 +383,10 @@ class Posix:
 
     def pass_on(self, number: int) -> None:
         """Let the program have a signal, unless the terminal has sent it to both."""
-        if number not in numbers_of(TYPED):
-            send(number, [self.pid])
-        elif not self.terminal.is_foreground():
-            send(number, [self.pid if self.terminal.is_there else -self.group])
+        is_typed = number in numbers_of(TYPED)
+        if not (is_typed and self.terminal.is_foreground()):
+            is_for_all = is_typed and not self.terminal.is_there
+            send(number, [-self.group if is_for_all else self.pid])
 
     def end(self, grace: float) -> None:
         """Press Ctrl-C; kill the program if it is still there after `grace` seconds."""
@@ -402,8 +401,7 @@ class Posix:
         """Return what the program has started, and left in its process group."""
         found = members(self.group) if self.group else {}
         parents = found.keys() - {os.getpid()}
-        orphans = {pid for pid in found if found[pid][0] not in parents}
-        return orphans - self.neighbours
+        return {p for p in found if found[p][0] not in parents} - self.neighbours
 
 
 class Windows(Posix):
@@ -425,12 +423,11 @@ class Windows(Posix):
     def wait(self, seconds: float) -> int:
         """Wait in short steps, since no wait heeds Ctrl-C before it ends."""
         deadline = monotonic() + seconds
-        while not self.number and (left := deadline - monotonic()) > 0:
-            if not self.pid:
-                time.sleep(min(left, 0.05))
-            elif attempt(lambda: self.process.wait(min(left, 0.1))) is not None:
-                self.pid, self.status = 0, self.process.returncode
-                return 0
+        while not self.number and monotonic() < deadline:
+            pause = self.process.wait if self.pid else time.sleep
+            if (status := attempt(lambda: pause(0.05))) is not None:
+                self.pid, self.status = 0, status
+                break
         number, self.number = self.number, 0
         return number
 
@@ -482,7 +479,6 @@ def is_broken(fd: int) -> bool:
 TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to all
 ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
 PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
-WAKING = "SIGCHLD", "SIGALRM"  # a child has ended; the time is over
 NEVER = -1e9, 0  # when, and by which signal
 FORKED = 0x40  # PF_FORKNOEXEC, in the flags of a process of Linux
 PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
