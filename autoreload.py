@@ -343,8 +343,6 @@ class Posix:
             signal.signal(number, handler)
         waking = {signal.SIGCHLD, signal.SIGALRM}  # a child has ended; the time is over
         self.heard = numbers_of(PASSED) - ignored | waking
-        for number in self.heard - numbers_of(ENDING):  # to forget what is pending
-            signal.signal(number, signal.SIG_IGN)
         for number in self.heard:  # BSDs forget a blocked SIGCHLD without a handler
             signal.signal(number, lambda number, frame: None)
         held = {*self.mask, *self.heard, signal.SIGTTOU}
