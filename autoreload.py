@@ -569,17 +569,17 @@ class Program:
 
     def begin(self, io_loop: "Any" = None, **settings: float) -> bool:
         """Begin to watch, if that is possible; return whether it is."""
+        if self.launch.is_off:
+            return False
         if self.begun.locked() and os.getpid() != self.pid:
             return True  # a worker: its parent watches
-        obstacle = "" if self.state or self.launch.is_off else self.launch.obstacle()
-        if obstacle:
+        is_first = self.begun.acquire(blocking=False)
+        if is_first and not self.state and (obstacle := self.launch.obstacle()):
             self.launch.is_off = True  # so that it is said once
             load("warnings")
             text = f"autoreload: {obstacle}, nothing is watched"
             warnings.warn(text, RuntimeWarning, stacklevel=3)
-        if self.launch.is_off:
             return False
-        is_first = self.begun.acquire(blocking=False)
         if is_first and not self.state and not IS_POSIX:
             main(["--until-success", *self.target])
         if is_first or settings:  # else it is wait() that asks
