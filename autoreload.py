@@ -662,8 +662,6 @@ class Program:
             self.become_shell(RESTART)
         if not reason:  # nobody is there to do it
             self.report.remove()
-        if not self.report.tell("left"):  # there may be no descriptor left
-            os.closerange(3, 4096)
         os._exit(0 if self.report.tell("left") else RESTART)
 
     def become_shell(self, status: int) -> None:
