@@ -689,10 +689,8 @@ class Program:
                 end_processes(descendants, 0.5)
                 close_files()
                 self.become_shell(1)
-        elif __name__ != "__main__" and not hasattr(
-            sys.modules["__main__"], "__file__"
-        ):
-            if self.target[0] == "-m" or os.path.isdir(self.target[0]):
+        elif self.target[0] == "-m" or os.path.isdir(self.target[0]):
+            if not hasattr(sys.modules["__main__"], "__file__"):
                 self.report.tell("missing")
         self.is_stopping, self.has_ended = False, True
         if not self.state:
