@@ -677,7 +677,7 @@ class Program:
             return
         error = last_error()
         if self.is_stopping and not self.is_by_hand(error):
-            defer_interrupts()
+            hold_back({signal.SIGINT})  # the next one is for the shell
             self.run_exit_functions()
             self.has_ended = True
             time.sleep(1e6)  # the thread that watches ends the process
@@ -771,20 +771,14 @@ def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]"
 
     def report_others(*args: "Any") -> None:
         error = args[1] if len(args) == 3 else args[0].exc_value
-        group: "Any" = getattr(sys.modules["builtins"], "BaseExceptionGroup", ())
-        if isinstance(error, group):  # as trio raises
-            error = error.split(KeyboardInterrupt)[1] or KeyboardInterrupt()
-        if not isinstance(error, KeyboardInterrupt):
+        # trio raises it in a group
+        is_all = attempt(lambda: error.split(KeyboardInterrupt)[1] is None)
+        if not (is_all or isinstance(error, KeyboardInterrupt)):
             report(*args)
         elif len(args) == 3:
-            defer_interrupts()
+            hold_back({signal.SIGINT})  # the next one is for the shell
 
     return report_others
-
-
-def defer_interrupts() -> None:
-    """Leave Ctrl-C to the shell from now on, also where we are going to be it."""
-    attempt(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
 
 
 def last_error() -> object:
@@ -815,12 +809,10 @@ def has_children() -> bool:
 def position(program: Program) -> str:
     """Return where the main thread is, in the user's own code if it is there."""
     stack = traceback.walk_stack(sys._current_frames().get(program.main_ident))
-    places = [(f.f_code, n) for f, n in stack if f.f_globals is not globals()]
-    places.sort(key=lambda place: is_installed(absolute(place[0].co_filename)))
-    for code, line in places:
-        path = absolute(code.co_filename)
-        return f"{name_of(path, program.launch.directory)}:{line}"
-    return "its end"
+    theirs = [(f.f_code, n) for f, n in stack if f.f_globals is not globals()]
+    places = [(absolute(code.co_filename), line) for code, line in theirs]
+    path, line = min(places, key=lambda place: is_installed(place[0]), default=("", 0))
+    return f"{name_of(path, program.launch.directory)}:{line}" if path else "its end"
 
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
