@@ -313,7 +313,6 @@ class Shell:
         self.report.remove()
         if status < 0 and IS_POSIX and os.getpid() > 1:  # PID 1 gets none of its own
             attempt(lambda: signal.signal(-status, signal.SIG_DFL))  # not for SIGKILL
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [-status])
             os.kill(os.getpid(), -status)
         code = status if status >= 0 else 128 - status
         os._exit(code - 2**32 if code >= 2**31 else code)  # of a crash on Windows
@@ -326,6 +325,7 @@ class Posix:
     """A child process, and the signals of the shell, which come at one place only."""
 
     pid = group = 0  # of the program; pid is 0 when it is gone
+    is_stopped = False  # but not gone
 
     def __init__(self, state: "Facts") -> None:
         self.status: int = state.get("status", 0)  # -n: it has died of signal n
@@ -335,43 +335,49 @@ class Posix:
         self.hear_signals(state)
 
     def hear_signals(self, state: "Facts") -> None:
-        """Ignore what was ignored at launch, and hold back what wait() is to get."""
-        self.mask = state.get("mask", signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        """Ignore what was ignored at launch; have Python write others for wait()."""
         ignored = set(state.get("ignored", ignored_signals()))
         for number in ignored_signals() | ignored:  # a plain program may change that
             handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
             signal.signal(number, handler)
-        waking = {signal.SIGCHLD, signal.SIGALRM}  # a child has ended; the time is over
-        self.heard = numbers_of(PASSED) - ignored | waking
-        for number in self.heard:  # BSDs forget a blocked SIGCHLD without a handler
+        self.inbox, self.outbox = socket.socketpair()
+        self.inbox.setblocking(False)
+        self.outbox.setblocking(False)
+        signal.set_wakeup_fd(self.outbox.fileno(), warn_on_full_buffer=False)
+        for number in numbers_of(PASSED) - ignored | numbers_of(["SIGCHLD"]):
             signal.signal(number, lambda number, frame: None)
-        held = {*self.mask, *self.heard, signal.SIGTTOU}
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        mask = hold_back(numbers_of(["SIGTTOU"]))  # which would stop Terminal.restore()
+        self.mask = state.get("mask", mask)
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         """Start the program as at launch, but for Ctrl-C: Python would die of it."""
         options: "Facts" = {} if self.terminal.is_there else {"setpgroup": 0}
         options["setsigmask"] = {*self.mask, signal.SIGINT}  # until enter()
         options["setsigdef"] = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores them
-        self.asked, self.is_stopped = NEVER, False
+        self.asked = NEVER
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
-        for number in signal.sigpending() & numbers_of(TYPED):
+        early = attempt(lambda: self.inbox.recv(99, socket.MSG_PEEK)) or b""
+        for number in numbers_of(TYPED).intersection(early):
             send(number, [self.pid])  # it came from the terminal before the program did
 
     def wait(self, seconds: float) -> int:
         """Wait for a signal; return its number, or 0 if none has come in time."""
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        number = signal.sigwait(self.heard)
+        is_there = select.select([self.inbox], [], [], seconds)[0]
+        number = self.inbox.recv(1)[0] if is_there else 0
+        self.reap()
+        if number in numbers_of(ENDING):
+            self.asked = monotonic(), number
+        return number
+
+    def reap(self) -> None:
+        """Take the status of whatever has ended."""
         options = os.WNOHANG | os.WUNTRACED | os.WCONTINUED
         while any(ended := attempt(lambda: os.waitpid(-1, options)) or (0, 0)):
             if ended[0] == self.pid:  # else it was an orphan
                 self.is_stopped = os.WIFSTOPPED(ended[1])
                 if os.WIFEXITED(ended[1]) or os.WIFSIGNALED(ended[1]):
                     self.pid, self.status = 0, os.waitstatus_to_exitcode(ended[1])
-        if number in numbers_of(ENDING):
-            self.asked = monotonic(), number
-        return 0 if number == signal.SIGALRM else number
 
     def outcome(self) -> str:
         if self.status < 0:
@@ -403,31 +409,21 @@ class Posix:
 
 
 class Windows(Posix):
-    """The same without signals: a console sends Ctrl-C to shell and program."""
-
-    def hear_signals(self, state: "Facts") -> None:
-        self.number = 0  # of a signal that wait() has not returned yet
-        for number in numbers_of(ENDING):
-            signal.signal(number, self.note)
-
-    def note(self, number: int, frame: object) -> None:
-        self.asked, self.number = (monotonic(), number), number
+    """The same without SIGCHLD; a console sends Ctrl-C to shell and program."""
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
-        self.asked, self.number, self.is_stopped = NEVER, 0, False
+        self.asked = NEVER
         self.process = subprocess.Popen(words, env=environment)
         self.pid = self.process.pid
+        _thread.start_new_thread(self.tell_end, ())
 
-    def wait(self, seconds: float) -> int:
-        """Wait in short steps, since no wait heeds Ctrl-C before it ends."""
-        deadline = monotonic() + seconds
-        while not self.number and monotonic() < deadline:
-            pause = self.process.wait if self.pid else time.sleep
-            if (status := attempt(lambda: pause(0.05))) is not None:
-                self.pid, self.status = 0, status
-                break
-        number, self.number = self.number, 0
-        return number
+    def tell_end(self) -> None:
+        self.process.wait()
+        self.outbox.send(b"\0")
+
+    def reap(self) -> None:
+        if self.pid and self.process.poll() is not None:
+            self.pid, self.status = 0, self.process.returncode
 
 
 Child = Windows if os.name == "nt" else Posix
@@ -488,7 +484,7 @@ def numbers_of(names: "Iterable[str]") -> "set[int]":
 
 def ignored_signals() -> "set[int]":
     """Return which signals are ignored, but for those that Python itself ignores."""
-    numbers = signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
+    numbers = signal.valid_signals() - numbers_of(["SIGPIPE", "SIGXFSZ"])
     return {int(n) for n in numbers if signal.getsignal(n) == signal.SIG_IGN}
 
 
