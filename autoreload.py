@@ -196,7 +196,7 @@ class Shell:
         self.is_deaf = False  # whether the user knows that we do not get in
         self.child = Child(state)
         self.sockets = SharedSockets(state.get("sockets", {}))
-        self.hear(state.get("folder", ""), state.get("began", 0))
+        self.open_report(state.get("folder", ""), state.get("began", 0))
 
     def run(self) -> "NoReturn":
         if not self.report.folder:  # else there was a first run: a plain program
@@ -221,14 +221,14 @@ class Shell:
             scripts = self.scripts if self.restarts else []  # at first Python tells
             for path in sys.executable, FILE, *scripts:
                 os.stat(path)
-            self.hear(make_folder(), time.time_ns())
+            self.open_report(make_folder(), time.time_ns())
             if self.options.get("clear") and os.isatty(1):
                 os.write(1, b"\033[H\033[2J\033[3J")
             self.child.start(*way_in(self))
 
         persist(start, self.directory, lambda: self.wait_a_moment(0.2))
 
-    def hear(self, folder: str, began: int) -> None:
+    def open_report(self, folder: str, began: int) -> None:
         self.report = Report(folder)
         self.watcher = Watcher(self.directory, self.streak, began)
 
@@ -255,7 +255,8 @@ class Shell:
         if is_silent and (reason := self.watcher.look_for_reason("the program hangs")):
             self.report.tell("restart", {"moment": monotonic()})
             say(f"{reason} and the program hangs, restarting")
-            self.child.end(self.watcher.settings["grace"])
+            grace = self.watcher.settings["grace"]
+            end_processes(self.child.alive, grace, signal.SIGINT)
 
     def take_what_is_left(self) -> None:
         self.watcher.hear(self.report)
@@ -392,14 +393,10 @@ class Posix:
             is_for_all = is_typed and not self.terminal.is_there
             send(number, [-self.group if is_for_all else self.pid])
 
-    def end(self, grace: float) -> None:
-        """Press Ctrl-C; kill the program if it is still there after `grace` seconds."""
-        send(signal.SIGINT, [self.pid])
-        deadline = monotonic() + grace
-        while self.pid and monotonic() < deadline:
-            self.wait(0.1)
-        if self.pid:
-            send(signal.SIGKILL, [self.pid])
+    def alive(self) -> "list[int]":
+        """Return the program's process, as long as there is one."""
+        self.reap()
+        return [self.pid] if self.pid else []
 
     def leftovers(self) -> "Iterable[int]":
         """Return what the program has started, and left in its process group."""
@@ -450,7 +447,7 @@ class Terminal:
 
     def restore(self, is_restart: bool = True) -> None:
         """Put the settings back, and us into the foreground if nobody is there."""
-        group = self.is_there and self.ask(os.tcgetpgrp)
+        group = self.ask(lambda fd: os.tcgetpgrp(fd))
         if group and group != os.getpgrp() and not members(group):
             self.ask(lambda fd: os.tcsetpgrp(fd, os.getpgrp()))
         if self.is_there and self.is_foreground():
@@ -527,12 +524,12 @@ def send(number: int, pids: "Iterable[int]") -> None:
         attempt(lambda: os.kill(pid, number))
 
 
-def end_processes(find: "Callable[[], Iterable[int]]", grace: float) -> None:
-    """Have processes end by SIGTERM; kill what `find` still finds after the grace."""
+def end_processes(find: "Callable[[], Any]", grace: float, number: int = 15) -> None:
+    """Send a signal, by default SIGTERM; kill what is still found after the grace."""
     deadline, asked = monotonic() + grace, set[int]()
     while (found := set(find())) and (left := deadline - monotonic()) > -1:
-        send(signal.SIGTERM, found - asked)
-        send(signal.SIGKILL, found if left < 0 else ())
+        send(number, found - asked)
+        send(9, found if left < 0 else ())  # SIGKILL, by its name unknown to Windows
         asked |= found
         sleep(0.01)
 
@@ -729,9 +726,8 @@ def stop(program: Program) -> None:
         wait_until(lambda: program.has_ended or last_error() is not before, half)
         send(signal.SIGTERM, descendants(workers=True))
         if not wait_until(lambda: program.has_ended, deadline):
-            place = position(program)
-            text = f"main thread is at {place} after {grace:g} s, restarting anyway"
-            say(text, RED)
+            text = f"main thread is at {position(program)} after {grace:g} s"
+            say(f"{text}, restarting anyway", RED)
         wait_until(requests_are_done, deadline)
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
