@@ -426,6 +426,9 @@ class Windows(Posix):
 Child = Windows if os.name == "nt" else Posix
 
 
+# --- The terminal: what is set there, and who reads what we write ---------------------
+
+
 class Terminal:
     """The terminal that controls us, if there is one, and what is set there."""
 
@@ -524,6 +527,11 @@ def send(number: int, pids: "Iterable[int]") -> None:
         attempt(lambda: os.kill(pid, number))
 
 
+def hold_back(signals: "Iterable[int]") -> "Any":
+    """Set which signals this thread does not get; return which those were before."""
+    return attempt(lambda: signal.pthread_sigmask(signal.SIG_SETMASK, signals))
+
+
 def end_processes(find: "Callable[[], Any]", grace: float, number: int = 15) -> None:
     """Send a signal, by default SIGTERM; kill what is still found after the grace."""
     deadline, asked = monotonic() + grace, set[int]()
@@ -532,6 +540,26 @@ def end_processes(find: "Callable[[], Any]", grace: float, number: int = 15) -> 
         send(9, found if left < 0 else ())  # SIGKILL, by its name unknown to Windows
         asked |= found
         sleep(0.01)
+
+
+def descendants(workers: "bool | None" = None) -> "list[int]":
+    """Return what the program has started in its group: workers, others, or all."""
+    found = members(os.getpgrp()) if has_children() else {}
+    family = {os.getpid()}
+    for _ in found:  # there are at most so many generations
+        family |= {pid for pid in found if found[pid][0] in family}
+    return [pid for pid in family - {os.getpid()} if workers in (None, found[pid][1])]
+
+
+def has_children() -> bool:
+    """Whether there are any: all processes are read for that, which takes long."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except AttributeError:  # macOS before Python 3.13; Windows, which has no groups
+        pass
+    return IS_POSIX
 
 
 # --- The program: it watches itself, and ends for its next run ------------------------
@@ -557,8 +585,6 @@ class Program:
         self.hooks: "list[tuple[Callable[..., object], bool]]" = []  # see its adding
         self.io_loop: "Any" = None
         self.begun = _thread.allocate_lock()  # taken by the first begin(), for ever
-
-    # On any thread.
 
     def begin(self, io_loop: "Any" = None, **settings: float) -> bool:
         """Begin to watch, if that is possible; return whether it is."""
@@ -606,12 +632,10 @@ class Program:
                 note(value)
         self.report.tell("began")
         sys.meta_path.insert(0, self.imports)
-        atexit.register(self.at_exit)
+        atexit.register(at_exit, self)
         mask = hold_back(signal.valid_signals())  # those are for the program's threads
         unpatched(_thread, "start_new_thread")(self.keep_looking, ())
         hold_back(mask)
-
-    # On the thread that watches.
 
     def keep_looking(self) -> None:
         said = set()
@@ -662,47 +686,6 @@ class Program:
         state = {"folder": self.report.folder, "status": status, "sockets": fds}
         self.launch.become_shell(state)
 
-    # On the main thread, at its end.
-
-    def at_exit(self) -> None:
-        """At the exit: report a failure, or let the thread that watches go on."""
-        if os.getpid() != self.pid:
-            return
-        error = last_error()
-        if self.is_stopping and not self.is_by_hand(error):
-            hold_back({signal.SIGINT})  # the next one is for the shell
-            self.run_exit_functions()
-            self.has_ended = True
-            time.sleep(1e6)  # the thread that watches ends the process
-        self.imports.list_modules()
-        if isinstance(error, Exception) and is_outermost(error.__traceback__):
-            folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
-            self.report.tell("failure", [failure_files(error), list(folders)])
-            if not self.state:
-                end_processes(descendants, 0.5)
-                close_files()
-                self.become_shell(1)
-        elif self.target[0] == "-m" or os.path.isdir(self.target[0]):
-            if not hasattr(sys.modules["__main__"], "__file__"):
-                self.report.tell("missing")
-        self.is_stopping, self.has_ended = False, True
-        if not self.state:
-            self.report.remove()
-
-    def is_by_hand(self, error: object) -> bool:
-        """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
-        if not self.is_interrupted:
-            return not isinstance(error, Exception)
-        both = error, getattr(error, "__context__", None)  # two may come together
-        return not self.state and all(isinstance(e, KeyboardInterrupt) for e in both)
-
-    def run_exit_functions(self) -> None:
-        """Run all but ours, which Python has called first; there is no public way."""
-        if not self.is_leaving:  # else the main thread hangs in one of them
-            self.is_leaving = True
-            atexit.unregister(self.at_exit)
-            atexit._run_exitfuncs()
-
 
 # --- The stop: hooks, Ctrl-C, and the end of what the program has started -------------
 
@@ -717,8 +700,8 @@ def stop(program: Program) -> None:
             name = getattr(hook, "__qualname__", hook)
             say(f"hook {name} is not done after {grace:g} s, restarting anyway", RED)
     deadline, before = monotonic() + grace, last_error()
-    atexit.unregister(program.at_exit)
-    atexit.register(program.at_exit)  # the last is called first, and runs the others
+    atexit.unregister(at_exit)
+    atexit.register(at_exit, program)  # the last is called first, and runs the others
     is_heeded = program.has_ended or interrupt(program)
     send(signal.SIGINT, descendants(workers=False))
     if is_heeded:
@@ -733,8 +716,8 @@ def stop(program: Program) -> None:
         _thread.exit()
     end_processes(descendants, max(0.5, deadline - monotonic()))
     # The exit functions are left where the main thread does not end.
-    for clean_up in program.run_exit_functions, close_files:
-        call_hook(clean_up, [], None, monotonic() + 1)
+    call_hook(run_exit_functions, [program], None, monotonic() + 1)
+    call_hook(close_files, [], None, monotonic() + 1)
 
 
 def interrupt(program: Program) -> bool:
@@ -763,39 +746,13 @@ def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]"
 
     def report_others(*args: "Any") -> None:
         error = args[1] if len(args) == 3 else args[0].exc_value
-        # trio raises it in a group
-        is_all = attempt(lambda: error.split(KeyboardInterrupt)[1] is None)
+        is_all = attempt(lambda: error.split(KeyboardInterrupt)[1] is None)  # by trio
         if not (is_all or isinstance(error, KeyboardInterrupt)):
             report(*args)
         elif len(args) == 3:
             hold_back({signal.SIGINT})  # the next one is for the shell
 
     return report_others
-
-
-def last_error() -> object:
-    """Return the exception with which the main thread has left the user's code."""
-    return getattr(sys, "last_value", None)
-
-
-def descendants(workers: "bool | None" = None) -> "list[int]":
-    """Return what the program has started in its group: workers, others, or all."""
-    found = members(os.getpgrp()) if has_children() else {}
-    family = {os.getpid()}
-    for _ in found:  # there are at most so many generations
-        family |= {pid for pid in found if found[pid][0] in family}
-    return [pid for pid in family - {os.getpid()} if workers in (None, found[pid][1])]
-
-
-def has_children() -> bool:
-    """Whether there are any: all processes are read for that, which takes long."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    except AttributeError:  # macOS before Python 3.13; Windows, which has no groups
-        pass
-    return IS_POSIX
 
 
 def position(program: Program) -> str:
@@ -807,38 +764,91 @@ def position(program: Program) -> str:
     return f"{name_of(path, program.launch.directory)}:{line}" if path else "its end"
 
 
-def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
-    """Return what calls a function on the thread of a loop, of whatever kind."""
-    if io_loop is None:
-        return background
-    names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
-    for name in (*names, "__call__"):  # of asyncio, Tornado, Twisted, trio; a function
-        if hasattr(io_loop, name):
-            return getattr(io_loop, name)  # type: ignore[no-any-return]
-    kinds = "an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token"
-    raise TypeError(f"io_loop must be {kinds}, a function or None, not {io_loop!r}")
+def requests_are_done() -> bool:
+    """Whether no thread of a server of `socketserver` answers a request any more."""
+    threads: "list[Any]" = getattr(sys.modules.get("threading"), "enumerate", list)()
+    return not any("(process_request_thread)" in thread.name for thread in threads)
 
 
-def background(fn: "Callable[[], object]") -> None:
-    """Call a function on a thread of its own, since it may hang."""
-
-    def run() -> None:
-        hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
-        fn()
-
-    try:
-        _thread.start_new_thread(run, ())
-    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
-        fn()
+def is_debugging() -> bool:
+    """Whether a thread is at a prompt of pdb, or at a breakpoint of pydevd."""
+    prompt = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
+    pause = attempt(lambda: sys.modules["pydevd"].PyDB._do_wait_suspend.__code__)
+    for top in sys._current_frames().values() if prompt or pause else ():
+        if any(f.f_code in (prompt, pause) for f, _ in traceback.walk_stack(top)):
+            return True
+    return False
 
 
-def hold_back(signals: "Iterable[int]") -> "Any":
-    """Set which signals this thread does not get; return which those were before."""
-    return attempt(lambda: signal.pthread_sigmask(signal.SIG_SETMASK, signals))
+# --- The exit: what the main thread does at its end -----------------------------------
+
+
+def at_exit(program: Program) -> None:
+    """At the exit: report a failure, or let the thread that watches go on."""
+    if os.getpid() != program.pid:
+        return
+    error = last_error()
+    if program.is_stopping and not is_by_hand(program, error):
+        hold_back({signal.SIGINT})  # the next one is for the shell
+        run_exit_functions(program)
+        program.has_ended = True
+        time.sleep(1e6)  # the thread that watches ends the process
+    program.imports.list_modules()
+    if isinstance(error, Exception) and is_outermost(error.__traceback__):
+        folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
+        program.report.tell("failure", [failure_files(error), list(folders)])
+        if not program.state:
+            end_processes(descendants, 0.5)
+            close_files()
+            program.become_shell(1)
+    elif program.target[0] == "-m" or os.path.isdir(program.target[0]):
+        if not hasattr(sys.modules["__main__"], "__file__"):
+            program.report.tell("missing")
+    program.is_stopping, program.has_ended = False, True
+    if not program.state:
+        program.report.remove()
+
+
+def is_by_hand(program: Program, error: object) -> bool:
+    """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
+    if not program.is_interrupted:
+        return not isinstance(error, Exception)
+    both = error, getattr(error, "__context__", None)  # two may come together
+    return not program.state and all(isinstance(e, KeyboardInterrupt) for e in both)
+
+
+def run_exit_functions(program: Program) -> None:
+    """Run all but ours, which Python has called first; there is no public way."""
+    if not program.is_leaving:  # else the main thread hangs in one of them
+        program.is_leaving = True
+        atexit.unregister(at_exit)
+        atexit._run_exitfuncs()
+
+
+def last_error() -> object:
+    """Return the exception with which the main thread has left the user's code."""
+    return getattr(sys, "last_value", None)
+
+
+def close_files() -> None:
+    """Close all open files, outer ones first; Python's own end would take longer."""
+    names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile"
+    names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
+    parts = [name.split(".") for name in names.split()]
+    kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
+    objects = gc.get_objects()  # a large program has half a million, of few types
+    types = {kind for kind in set(map(type, objects)) if issubclass(kind, (*kinds,))}
+    files = [thing for thing in objects if type(thing) in types]
+    for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:
+        is_standard = attempt(lambda: file.fileno()) in range(3)
+        attempt(lambda: file.flush() if is_standard else file.close())
+
+
+# --- The hooks: on which thread they run, and for how long ----------------------------
 
 
 def call_hook(
-    hook: "Callable[..., object]", args: "list[Words]", io_loop: "Any", deadline: float
+    hook: "Callable[..., object]", args: "list[Any]", io_loop: "Any", deadline: float
 ) -> bool:
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done: "list[bool]" = []  # whether it was: in time, or not
@@ -870,6 +880,31 @@ def call_hook(
     return done[0]
 
 
+def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
+    """Return what calls a function on the thread of a loop, of whatever kind."""
+    if io_loop is None:
+        return background
+    names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
+    for name in (*names, "__call__"):  # of asyncio, Tornado, Twisted, trio; a function
+        if hasattr(io_loop, name):
+            return getattr(io_loop, name)  # type: ignore[no-any-return]
+    kinds = "an asyncio loop, a Tornado IOLoop, a Twisted reactor, a trio token"
+    raise TypeError(f"io_loop must be {kinds}, a function or None, not {io_loop!r}")
+
+
+def background(fn: "Callable[[], object]") -> None:
+    """Call a function on a thread of its own, since it may hang."""
+
+    def run() -> None:
+        hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
+        fn()
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
+        fn()
+
+
 def run_coroutine(io_loop: object, work: "Any") -> object:
     """Run a coroutine on the thread of the loop; return what must be kept meanwhile."""
     if hasattr(io_loop, "callFromThread"):  # Twisted
@@ -884,36 +919,6 @@ def run_coroutine(io_loop: object, work: "Any") -> object:
 
 def running_loop() -> "Any":
     return attempt(lambda: sys.modules["asyncio"].get_running_loop())
-
-
-def requests_are_done() -> bool:
-    """Whether no thread of a server of `socketserver` answers a request any more."""
-    threads: "list[Any]" = getattr(sys.modules.get("threading"), "enumerate", list)()
-    return not any("(process_request_thread)" in thread.name for thread in threads)
-
-
-def is_debugging() -> bool:
-    """Whether a thread is at a prompt of pdb, or at a breakpoint of pydevd."""
-    prompt = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
-    pause = attempt(lambda: sys.modules["pydevd"].PyDB._do_wait_suspend.__code__)
-    for top in sys._current_frames().values():
-        if any(f.f_code in (prompt, pause) for f, _ in traceback.walk_stack(top)):
-            return True
-    return False
-
-
-def close_files() -> None:
-    """Close all open files, outer ones first; Python's own end would take longer."""
-    names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile"
-    names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
-    parts = [name.split(".") for name in names.split()]
-    kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
-    objects = gc.get_objects()  # a large program has half a million, of few types
-    types = {kind for kind in set(map(type, objects)) if issubclass(kind, (*kinds,))}
-    files = [thing for thing in objects if type(thing) in types]
-    for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:
-        is_standard = attempt(lambda: file.fileno()) in range(3)
-        attempt(lambda: file.flush() if is_standard else file.close())
 
 
 # --- The watcher: which files matter, and which of them have changed ------------------
