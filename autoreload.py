@@ -336,13 +336,12 @@ class Posix:
         self.hear_signals(state)
 
     def hear_signals(self, state: "Facts") -> None:
-        """Ignore what was ignored at launch; have Python write others for wait()."""
+        """Ignore what was ignored at launch; have the others come to wait()."""
         ignored = set(state.get("ignored", ignored_signals()))
         for number in ignored_signals() | ignored:  # a plain program may change that
             handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
             signal.signal(number, handler)
         self.inbox, self.outbox = socket.socketpair()
-        self.inbox.setblocking(False)
         self.outbox.setblocking(False)
         signal.set_wakeup_fd(self.outbox.fileno(), warn_on_full_buffer=False)
         for number in numbers_of(PASSED) - ignored | numbers_of(["SIGCHLD"]):
@@ -358,7 +357,8 @@ class Posix:
         self.asked = NEVER
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
-        early = attempt(lambda: self.inbox.recv(99, socket.MSG_PEEK)) or b""
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+        early = attempt(lambda: self.inbox.recv(99, flags)) or b""
         for number in numbers_of(TYPED).intersection(early):
             send(number, [self.pid])  # it came from the terminal before the program did
 
