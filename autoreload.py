@@ -582,7 +582,7 @@ class Program:
         self.pid = os.getpid()
         self.report = Report(state.get("folder", ""))
         self.sockets = Sockets(state, self.report)
-        self.hooks: "list[tuple[Callable[..., object], bool]]" = []  # see its adding
+        self.hooks: "list[tuple[Callable[..., object], bool]]" = []  # add_reload_hook()
         self.io_loop: "Any" = None
         self.begun = _thread.allocate_lock()  # taken by the first begin(), for ever
 
