@@ -810,9 +810,9 @@ def at_exit(program: Program) -> None:
 
 
 def is_by_hand(program: Program, error: object) -> bool:
-    """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
+    """Whether the program has ended by a Ctrl-C that is not ours."""
     if not program.is_interrupted:
-        return not isinstance(error, Exception)
+        return isinstance(error, KeyboardInterrupt)
     both = error, getattr(error, "__context__", None)  # two may come together
     return not program.state and all(isinstance(e, KeyboardInterrupt) for e in both)
 
