@@ -45,16 +45,21 @@ DEADLINE = 20  # seconds after which a process that does not say what it should 
 
 
 def session(sid):
-    """Return the processes of a session, with the letter of their state."""
+    """Return the processes of a session, with the letter of their state.
+
+    But for a zombie whose parent is gone: process 1 reaps it, in its own time.
+    """
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
+            if os.getsid(int(pid)) != sid:
+                continue
             with open(f"/proc/{pid}/stat") as file:
-                words = file.read().rpartition(")")[2].split()
+                state, parent = file.read().rpartition(")")[2].split()[:2]
         except OSError:
             continue
-        if int(words[3]) == sid:
-            found[int(pid)] = words[0]
+        if (state, parent) != ("Z", "1"):
+            found[int(pid)] = state
     return found
 
 
