@@ -3029,5 +3029,48 @@ class ReadmeTest(ProgramTest):
             self.assertEqual(asking.result(), "in full")
 
 
+class Notes:
+    """A result of unittest that only notes what a test tells it."""
+
+    failfast = False
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, name):
+        return lambda *words: self.told.append((name, words))
+
+
+class Together:
+    """Tests that run two at a time, since programs mostly wait; reported in order."""
+
+    def __init__(self, tests):
+        self.tests = list(tests)
+
+    def countTestCases(self):
+        return len(self.tests)
+
+    def __call__(self, result):
+        def run(test):
+            test(notes := Notes())
+            return notes.told
+
+        pool = concurrent.futures.ThreadPoolExecutor(2)
+        try:
+            for job in [pool.submit(run, test) for test in self.tests]:
+                for name, words in job.result():
+                    getattr(result, name)(*words)
+                if result.shouldStop:
+                    break
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def load_tests(loader, classes, pattern):
+    """Run the tests of all classes together, where the whole file is asked for."""
+    tests = itertools.chain.from_iterable(classes)
+    return unittest.TestSuite([Together(tests)])
+
+
 if __name__ == "__main__":
     unittest.main()
