@@ -546,7 +546,7 @@ class EndingTest(RunTest):
             self.assertEqual((program.rest(), program.output), (status, ""))
 
     def test_a_signal_by_hand_ends_program_and_shell_alike_unless_it_is_survived(self):
-        def story(name, end, text, words=WRAPPED, state="^up"):
+        def story(name, end, text, words=wrapped("--grace", "0.3"), state="^up"):
             number = getattr(signal, name)
             text = f"import signal, sys, time\nnumber = signal.{name}\n{text}"
             program = self.begin(text, words, state)
@@ -1006,9 +1006,9 @@ class NothingMissedTest(RunTest):
 
     def test_the_last_of_quick_saves_is_run(self):
         text = "import own; value = own.VALUE + 1\n"
-        text += "if value < 6: open('own.py', 'w').write(f'VALUE = {value}')"
+        text += "if value < 4: open('own.py', 'w').write(f'VALUE = {value}')"
         program = self.begin(app(text, "own.VALUE"), own="VALUE = 0")
-        program.expect("restarting in 0.5 s", "up 5")
+        program.expect("restarting in 0.25 s", "up 3")
 
 
 class RecoveryTest(ProgramTest):
@@ -1165,7 +1165,7 @@ class InstalledTest(ProgramTest):
             self.assertEqual(program.output.count("restarting"), 1, program.output)
             self.assert_quiet(program)
 
-        self.each(story, (("1000", 0), ("100", 0.5)))
+        self.each(story, (("400", 0), ("100", 0.5)))
 
     def test_a_failure_is_mended_by_an_installation(self):
         def story(words, text, said, lacks="pkg"):
@@ -1212,10 +1212,9 @@ class InstalledTest(ProgramTest):
     def test_a_program_whose_failing_start_installs_something_is_slowed_down(self):
         text = f"import os; os.mkdir('{self.SITE}/x'); os.rmdir('{self.SITE}/x'); 1 / 0"
         program = self.start(WRAPPED, text)
-        for count, pause in (3, 0.25), (4, 0.5):
-            soon = f"{self.SITE} has changed soon after each of the last {count} starts"
-            what = f"restarting in {pause} s; --ignore {self.SITE} leaves it out"
-            program.expect(f"{soon}, {what}$", f"{self.SITE} changed, restarting$")
+        soon = f"{self.SITE} has changed soon after each of the last 3 starts"
+        what = f"restarting in 0.25 s; --ignore {self.SITE} leaves it out"
+        program.expect(f"{soon}, {what}$", f"{self.SITE} changed, restarting$")
         program.write("app.py", app("", "'at last'"))
         program.expect("up at last")
 
@@ -1500,7 +1499,7 @@ class HookTest(Story):
             async def hanging_later(): await asyncio.sleep(60)
             hooks = [failing, failing_later, leaving, leaving_later, cancelled, Odd]
             hooks += [print, int, hanging, hanging_later]
-            for hook in hooks + [hanging] * 100:  # which share one grace period
+            for hook in hooks + [hanging] * 30:  # which share one grace period
                 autoreload.add_reload_hook(hook)
         """
         program = self.start(hooks, SLEEP)
@@ -1584,7 +1583,7 @@ LISTEN = """
     s = autoreload.listen(("127.0.0.1", 0))
     say("port", s.getsockname()[1])
     def slow():
-        say("asked"); time.sleep(0.3)
+        say("asked"); time.sleep(0.15)
         return b"%d" % helper.VALUE
 """
 HTTP_SERVER = """
