@@ -378,6 +378,19 @@ LOOP = """
 """
 
 
+def each(*rows):
+    """Have a test tell its story for each of these rows, some at the same time."""
+
+    def decorate(story):
+        @functools.wraps(story)
+        def test(self):
+            self.each(functools.partial(story, self), rows)
+
+        return test
+
+    return decorate
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
@@ -436,25 +449,22 @@ INERT = f"""
 class ModuleTest(RunTest):
     """A program that imports the file and calls start()."""
 
-    def test_a_change_ends_the_program_and_the_shell_starts_it_again(self):
+    @each(*WAYS)
+    def test_a_change_ends_the_program_and_starts_it_again(self, words, start):
         up = '"up", helper.VALUE, os.getpid(), os.getppid()'
         text = "import helper, os\n" + code(SLOW).replace('"up"', up).format(seconds=0)
-
-        def story(words, start):
-            again = start and f"{NAME}.start(check_time=100)\n"
-            program = self.program(app=start + again + text, helper="VALUE = 0")
-            first = program.run(*words).expect(r"up 0 (\d+) (\d+)")
-            shell, pids = str(program.process.pid), {first[1]}
-            self.assertEqual(first[1 if start else 2], shell)
-            for value in 1, 2:
-                program.write("helper.py", f"VALUE = {value}")
-                program.expect("^autoreload: helper.py changed, restarting$", "ending")
-                pid, parent = program.expect(rf"up {value} (\d+) (\d+)").groups()
-                pids.add(pid)
-                self.assertEqual(parent, shell)
-            self.assertEqual((len(pids), program.stop()), (3, 130))
-
-        self.each(story, WAYS)
+        again = start and f"{NAME}.start(check_time=100)\n"
+        program = self.program(app=start + again + text, helper="VALUE = 0")
+        first = program.run(*words).expect(r"up 0 (\d+) (\d+)")
+        shell, pids = str(program.process.pid), {first[1]}
+        self.assertEqual(first[1 if start else 2], shell)
+        for value in 1, 2:
+            program.write("helper.py", f"VALUE = {value}")
+            program.expect("^autoreload: helper.py changed, restarting$", "ending")
+            pid, parent = program.expect(rf"up {value} (\d+) (\d+)").groups()
+            pids.add(pid)
+            self.assertEqual(parent, shell)
+        self.assertEqual((len(pids), program.stop()), (3, 130))
 
     def test_misuse_raises_an_error_that_names_the_rule(self):
         rows = r"""
@@ -493,31 +503,28 @@ class ModuleTest(RunTest):
         program = self.program().run("-c", code(INERT))
         self.assertEqual((program.rest(), program.output), (0, "True\n"))
 
-    def test_the_user_s_modules_are_neither_run_by_us_nor_kept_from_the_user(self):
+    @each(*WAYS)
+    def test_modules_of_the_user_s_are_neither_run_by_us_nor_hidden(self, words, start):
         foreign = "argparse ctypes glob inspect linecache logging select socket"
         foreign += " resource selectors subprocess termios tokenize queue tempfile"
         own = "json", "traceback", "signal", "fnmatch", "warnings"
         text = f"print('up', [getattr(__import__(n), 'OWN', 0) for n in {own}])\n"
         text += "import sys, time; sys.stdout.flush()\n"
-
-        def story(words, start):
-            program, loaded = self.program(app=text), "import sys; print(*sys.modules)"
-            program.run("-c", loaded).rest()  # those are Python's, whatever we do
-            for name in {*foreign.split(), *own} - {*program.output.split()}:
-                run = "OWN = 1" if name in own else "raise SystemExit('it is run')"
-                program.write(name + ".py", run)
-            env = clean_environment(PYTHONPATH=program.directory)
-            up = re.escape(program.run("app.py", env=env).expect("^up .*")[0])
-            program.write("app.py", start + text + IDLE)
-            program.run(*words, env=env).expect(up)
-            failed = "1 / 0", "^ZeroDivisionError", "failed, waiting"
-            for last, *said in failed, (IDLE,):
-                program.write("app.py", start + text + last)
-                program.expect("restarting$", up, *said)
-            self.assertEqual(program.stop(), 130)
-            self.assertNotIn("it is run", program.output)
-
-        self.each(story, WAYS)
+        program, loaded = self.program(app=text), "import sys; print(*sys.modules)"
+        program.run("-c", loaded).rest()  # those are Python's, whatever we do
+        for name in {*foreign.split(), *own} - {*program.output.split()}:
+            run = "OWN = 1" if name in own else "raise SystemExit('it is run')"
+            program.write(name + ".py", run)
+        env = clean_environment(PYTHONPATH=program.directory)
+        up = re.escape(program.run("app.py", env=env).expect("^up .*")[0])
+        program.write("app.py", start + text + IDLE)
+        program.run(*words, env=env).expect(up)
+        failed = "1 / 0", "^ZeroDivisionError", "failed, waiting"
+        for last, *said in failed, (IDLE,):
+            program.write("app.py", start + text + last)
+            program.expect("restarting$", up, *said)
+        self.assertEqual(program.stop(), 130)
+        self.assertNotIn("it is run", program.output)
 
 
 class EndingTest(RunTest):
@@ -601,21 +608,19 @@ class EndingTest(RunTest):
         missing = "nowhere.py|dir|-m nowhere.all|-m pkg|-m pkg.nowhere|-m sys x|-m .pkg"
         self.each(story, [*table(rows), *([line] for line in missing.split("|"))])
 
-    def test_whatever_is_missing_later_is_waited_for(self):
-        def story(missing):
-            program = self.program(app=app("import helper"), helper="")
-            program.link(sys.executable, "python")
-            words = ["./python", NAME + ".py", "app.py"]
-            program.run("-c", f"import os; os.execv('python', {words})").expect("^up")
-            os.rename(program.path(missing), program.path("gone"))
-            program.write("helper.py", "VALUE = 1")
-            lacks = rf"^autoreload: cannot run (.*/)?{missing} \(No such .*, waiting"
-            program.expect(lacks)
-            os.rename(program.path("gone"), program.path(missing))
-            program.expect("^up")
-            self.assertEqual(program.stop(), 130)
-
-        self.each(story, [("app.py",), ("python",), (NAME + ".py",)])
+    @each(("app.py",), ("python",), (NAME + ".py",))
+    def test_whatever_is_missing_later_is_waited_for(self, missing):
+        program = self.program(app=app("import helper"), helper="")
+        program.link(sys.executable, "python")
+        words = ["./python", NAME + ".py", "app.py"]
+        program.run("-c", f"import os; os.execv('python', {words})").expect("^up")
+        os.rename(program.path(missing), program.path("gone"))
+        program.write("helper.py", "VALUE = 1")
+        lacks = rf"^autoreload: cannot run (.*/)?{missing} \(No such .*, waiting"
+        program.expect(lacks)
+        os.rename(program.path("gone"), program.path(missing))
+        program.expect("^up")
+        self.assertEqual(program.stop(), 130)
 
     def test_ctrl_c_at_any_moment_of_a_restart_is_heeded_and_quiet(self):
         once = f"import os\nif not os.path.exists('second'): {START}"
@@ -713,13 +718,11 @@ class TargetTest(RunTest):
         lines = "failing.py", "broken.py", "-m pkg.failing", "-m broken"
         self.each(story, [*map(str.split, lines), ("-c", "1 / 0")])
 
-    def test_the_script_of_a_tool_is_watched(self):
-        def story(tool):
-            program = self.begin(app(""), wrapped("-m", *tool.split()))
-            program.write("app.py", app("#"))
-            program.expect("app.py changed, restarting$", "^up")
-
-        self.each(story, [("cProfile",), ("pdb -c continue",), ("trace --count -C .",)])
+    @each(("cProfile",), ("pdb -c continue",), ("trace --count -C .",))
+    def test_the_script_of_a_tool_is_watched(self, tool):
+        program = self.begin(app(""), wrapped("-m", *tool.split()))
+        program.write("app.py", app("#"))
+        program.expect("app.py changed, restarting$", "^up")
 
     def test_where_python_ignores_our_hook_the_program_sees_and_does_the_same(self):
         text = """
@@ -1070,18 +1073,15 @@ class RecoveryTest(ProgramTest):
 
         self.each(story, (("import missing", "discover", "-stests"), ("1 / 0",)))
 
-    def test_a_module_whose_failure_the_program_has_caught(self):
+    @each(*WAYS)
+    def test_a_module_whose_failure_the_program_has_caught(self, words, start):
         text = "try: import plugin; shown = plugin.VALUE\n"
         text += "except Exception as error: shown = type(error).__name__"
-
-        def story(words, start):
-            program = self.program(app=app(start + text, "shown"), plugin="VALUE =")
-            program.run(*words).expect("up SyntaxError")
-            for value, said in ("1", "1"), ("1 / 0", "ZeroDivisionError"), ("3", "3"):
-                program.write("plugin.py", f"VALUE = {value}")
-                program.expect("plugin.py changed, restarting", f"up {said}$")
-
-        self.each(story, ((PLAIN, START), (WRAPPED, "")))
+        program = self.program(app=app(start + text, "shown"), plugin="VALUE =")
+        program.run(*words).expect("up SyntaxError")
+        for value, said in ("1", "1"), ("1 / 0", "ZeroDivisionError"), ("3", "3"):
+            program.write("plugin.py", f"VALUE = {value}")
+            program.expect("plugin.py changed, restarting", f"up {said}$")
 
     def test_new_files_that_are_no_change(self):
         def story(text, said, new, changed):
@@ -1141,20 +1141,17 @@ class InstalledTest(ProgramTest):
         words = [sys.executable, "-c", script, folder, str(pause), *texts]
         subprocess.run(words, check=True)
 
-    def test_a_package_that_is_replaced_is_one_change(self):
+    @each(("400", 0), ("100", 0.5))
+    def test_a_package_that_is_replaced_is_one_change(self, check_time, pause):
         names = ", ".join(f"m{i}" for i in range(70))
         text = f"import sentinel; from pkg import {names}"
-
-        def story(check_time, pause):
-            words = wrapped("--check-time", check_time)
-            program = self.start(words, app(text, "m69.VALUE"), "pkg")
-            program.expect("up 1")
-            self.install(program, "pkg", *["VALUE = 2"] * 70, pause=pause)
-            program.expect(r"pkg/m0.py changed \(\+69 more\), restarting$", "up 2$")
-            self.assertEqual(program.output.count("restarting"), 1, program.output)
-            self.assert_quiet(program)
-
-        self.each(story, (("400", 0), ("100", 0.5)))
+        words = wrapped("--check-time", check_time)
+        program = self.start(words, app(text, "m69.VALUE"), "pkg")
+        program.expect("up 1")
+        self.install(program, "pkg", *["VALUE = 2"] * 70, pause=pause)
+        program.expect(r"pkg/m0.py changed \(\+69 more\), restarting$", "up 2$")
+        self.assertEqual(program.output.count("restarting"), 1, program.output)
+        self.assert_quiet(program)
 
     def test_a_failure_is_mended_by_an_installation(self):
         def story(words, text, said, lacks="pkg"):
@@ -1272,21 +1269,19 @@ class WatchTest(ProgramTest):
         program.expect("autoreload: ../sentinel changed, restarting", "up")
         self.assertEqual(program.output.count("waiting"), 1, program.output)
 
-    def test_what_a_directory_watch_and_a_glob_leave_out(self):
-        def story(watched):
-            program = self.program(app=app(""))
-            program.write("data/venv/pyvenv.cfg")
-            program.run(*wrapped("--watch", watched)).expect("up")
-            for name in (
-                *(".hidden/x", ".hidden.txt", ".git/index", "__pycache__/x.pyc"),
-                *("node_modules/a/x.js", "venv/lib/x.py", "app.log", "app.log.1"),
-                *("x.txt~", ".x.txt.swp", "#x.txt#", "4913", "x.tmp", "~$x.xlsx"),
-                *("x.db", "x.db-journal", "x.sqlite3"),
-            ):
-                program.write("data/" + name, "1")
-            self.assert_quiet(program, "data/sentinel.txt")
-
-        self.each(story, (["data"], ["data/**/*"], ["d*/**"]))
+    @each(["data"], ["data/**/*"], ["d*/**"])
+    def test_what_a_directory_watch_and_a_glob_leave_out(self, watched):
+        program = self.program(app=app(""))
+        program.write("data/venv/pyvenv.cfg")
+        program.run(*wrapped("--watch", watched)).expect("up")
+        for name in (
+            *(".hidden/x", ".hidden.txt", ".git/index", "__pycache__/x.pyc"),
+            *("node_modules/a/x.js", "venv/lib/x.py", "app.log", "app.log.1"),
+            *("x.txt~", ".x.txt.swp", "#x.txt#", "4913", "x.tmp", "~$x.xlsx"),
+            *("x.db", "x.db-journal", "x.sqlite3"),
+        ):
+            program.write("data/" + name, "1")
+        self.assert_quiet(program, "data/sentinel.txt")
 
     def test_where_the_output_goes_is_left_out(self):
         text = "import sys, time\nwhile True:\n    time.sleep(0.01)\n"
@@ -1634,7 +1629,8 @@ class ListenTest(Story):
     def port(self, program):
         return int(re.search(r"port (\d+)", program.output)[1])
 
-    def test_the_same_address_gives_the_same_socket(self):
+    @each(*BOTH)
+    def test_the_same_address_gives_the_same_socket(self, words):
         listening = """
             import pathlib
             for address in (("127.0.0.1", 0), ("::1", 0), ("", 0), ("localhost", 0),
@@ -1645,38 +1641,31 @@ class ListenTest(Story):
                 node, blocks = os.fstat(s.fileno()).st_ino, s.getblocking()
                 say("socket", node, blocks, s.getsockname())
         """
+        program = self.start(listening, SLEEP, words=words)
+        sockets = re.findall("socket .* True .*", program.output)
+        self.assertEqual(len(set(sockets)), 6)
+        for _ in range(2):
+            self.edit(program, *(f"^{re.escape(line)}$" for line in sockets))
+        self.assert_clean(program)
 
-        def story(words):
-            program = self.start(listening, SLEEP, words=words)
-            sockets = re.findall("socket .* True .*", program.output)
-            self.assertEqual(len(set(sockets)), 6)
-            for _ in range(2):
-                self.edit(program, *(f"^{re.escape(line)}$" for line in sockets))
-            self.assert_clean(program)
-
-        self.each(story, BOTH)
-
-    def test_a_client_waits_during_a_restart_and_while_a_failure_is_waited_for(self):
+    @each(*BOTH)
+    def test_a_client_waits_while_a_restart_or_a_failure_is_waited_for(self, words):
         answering = """
             say("up", autoreload.restarts)
             while True:
                 with s.accept()[0] as c: c.sendall(slow())
         """
-
-        def story(words):
-            everywhere = LISTEN.replace("127.0.0.1", "")
-            program = self.start(everywhere, answering, words=words)
-            for value, host in (1, "127.0.0.1"), (2, "::1"):
-                address = host, self.port(program)
-                program.write("helper.py", "1 / 0")
-                program.expect("app.py failed, waiting for a change")
-                with socket.create_connection(address, DEADLINE) as client:
-                    program.write("helper.py", f"VALUE = {value}")
-                    self.assertEqual(client.recv(10), b"%d" % value)
-            self.assertEqual(program.stop(), 130)
-            self.assertRaises(ConnectionRefusedError, socket.create_connection, address)
-
-        self.each(story, BOTH)
+        everywhere = LISTEN.replace("127.0.0.1", "")
+        program = self.start(everywhere, answering, words=words)
+        for value, host in (1, "127.0.0.1"), (2, "::1"):
+            address = host, self.port(program)
+            program.write("helper.py", "1 / 0")
+            program.expect("app.py failed, waiting for a change")
+            with socket.create_connection(address, DEADLINE) as client:
+                program.write("helper.py", f"VALUE = {value}")
+                self.assertEqual(client.recv(10), b"%d" % value)
+        self.assertEqual(program.stop(), 130)
+        self.assertRaises(ConnectionRefusedError, socket.create_connection, address)
 
     def test_what_is_not_asked_for_again_is_closed_by_the_next_restart(self):
         program = self.start("if autoreload.restarts < 1:" + LISTEN, SLEEP)
@@ -1700,7 +1689,8 @@ class ListenTest(Story):
             client.connect(stream)
         self.assertTrue(os.path.exists(file))
 
-    def test_what_we_hold_is_private_and_gone_in_the_end(self):
+    @each(*BOTH)
+    def test_what_we_hold_is_private_and_gone_in_the_end(self, words):
         children = """
             import subprocess
             look = '''if True:
@@ -1713,33 +1703,26 @@ class ListenTest(Story):
             '''
             subprocess.run([sys.executable, "-c", look], close_fds=False)
         """
+        program = self.start(LISTEN, children, SLEEP, words=words)
+        for _ in range(2):
+            self.edit(program, r"inherited \[\] None")
+            private = pathlib.Path(program.temporary).glob("*autoreload-*")
+            self.assertEqual([oct(p.stat().st_mode) for p in private], ["0o40700"])
+        self.assertEqual(program.stop(), 130)
+        self.assertEqual(os.listdir(program.temporary), [])
 
-        def story(words):
-            program = self.start(LISTEN, children, SLEEP, words=words)
-            for _ in range(2):
-                self.edit(program, r"inherited \[\] None")
-                private = pathlib.Path(program.temporary).glob("*autoreload-*")
-                self.assertEqual([oct(p.stat().st_mode) for p in private], ["0o40700"])
-            self.assertEqual(program.stop(), 130)
-            self.assertEqual(os.listdir(program.temporary), [])
-
-        self.each(story, BOTH)
-
-    def test_a_program_that_closes_all_descriptors_gets_a_new_one(self):
+    @each(*BOTH)
+    def test_a_program_that_closes_all_descriptors_gets_a_new_one(self, words):
         closing = """
             if autoreload.restarts < 2: os.closerange(3, 256)
             files = [open(f"{i}.txt", "w") for i in range(20)]
         """
-
-        def story(words):
-            program = self.start(LISTEN, closing, SLEEP, words=words)
-            for _ in range(2):
-                self.edit(program)
-            sizes = map(os.path.getsize, glob.glob(program.path("*.txt")))
-            self.assertEqual(set(sizes), {0})
-            self.assert_clean(program)
-
-        self.each(story, BOTH)
+        program = self.start(LISTEN, closing, SLEEP, words=words)
+        for _ in range(2):
+            self.edit(program)
+        sizes = map(os.path.getsize, glob.glob(program.path("*.txt")))
+        self.assertEqual(set(sizes), {0})
+        self.assert_clean(program)
 
     def test_servers_answer_every_request_and_finish_what_they_have_begun(self):
         def story(server, words, needs=""):
@@ -1883,7 +1866,8 @@ class ChildrenTest(Story):
         rows += [("spawn", 1, PLAIN, executor), ("forkserver", 2, WRAPPED, executor)]
         self.each(story, rows)
 
-    def test_other_programs_get_the_interrupt_and_what_left_the_group_lives_on(self):
+    @each(*BOTH)
+    def test_other_programs_are_interrupted_and_what_left_the_group_lives(self, words):
         child = """
             import os, sys, time
             try: print(sys.argv[1], os.getpid(), flush=True); time.sleep(600)
@@ -1901,16 +1885,12 @@ class ChildrenTest(Story):
             try: say("up", autoreload.restarts); time.sleep(60)
             finally: say([child.communicate()[0] for child in children])
         """
-
-        def story(words):
-            program = self.run_story(starting, words=words, child=code(child))
-            program.expect("^up 0")
-            for _ in range(2):
-                self.edit(program, r"\[b'interrupted\\n', b'interrupted\\n'\]")
-                self.assert_count(program, 5)
-            self.assert_clean(program, "anyway")
-
-        self.each(story, BOTH)
+        program = self.run_story(starting, words=words, child=code(child))
+        program.expect("^up 0")
+        for _ in range(2):
+            self.edit(program, r"\[b'interrupted\\n', b'interrupted\\n'\]")
+            self.assert_count(program, 5)
+        self.assert_clean(program, "anyway")
 
     def test_what_a_crash_leaves_is_ended_before_the_next_run(self):
         listening = """
@@ -1945,7 +1925,8 @@ class ChildrenTest(Story):
         self.assertEqual(len(warnings), 1)
         self.assertNotRegex(program.output, "restarting|waiting")
 
-    def test_forks_while_a_save_is_looked_at_do_not_hang(self):
+    @each(*BOTH)
+    def test_forks_while_a_save_is_looked_at_do_not_hang(self, words):
         forking = """
             say("up", autoreload.restarts)
             for _ in range(500):
@@ -1954,18 +1935,14 @@ class ChildrenTest(Story):
                     import traceback, linecache, tokenize, warnings; os._exit(0)
                 say("forked")
         """
-
-        def story(words):
-            program = self.start(forking, words=words)
-            for value in range(4):
-                program.write("helper.py", f"VALUE = {value} +")
-                program.expect("helper.py does not compile", "forked", "forked")
-            self.edit(program)
-            program.expect("forked")
-            os.kill(program.process.pid, signal.SIGINT)
-            self.assertEqual(program.status(), 130)  # once all have closed its stdout
-
-        self.each(story, BOTH)
+        program = self.start(forking, words=words)
+        for value in range(4):
+            program.write("helper.py", f"VALUE = {value} +")
+            program.expect("helper.py does not compile", "forked", "forked")
+        self.edit(program)
+        program.expect("forked")
+        os.kill(program.process.pid, signal.SIGINT)
+        self.assertEqual(program.status(), 130)  # once all have closed its stdout
 
     def test_a_module_that_only_a_worker_imports_is_watched(self):
         app = """
@@ -2170,19 +2147,17 @@ class TerminalTest(Story):
         options = {"way": ["shell.py", "background"]}, {"control": False}
         self.each(story, itertools.product(options, (PLAIN, WRAPPED)))
 
-    def test_a_stopped_job_goes_on_in_the_foreground(self):
-        def story(words):
-            way, prompt = ["shell.py", "foreground"], PROMPT.format("")
-            program = self.terminal(prompt, words=words, way=way)
-            for turn in range(2):
-                program.expect(f"prompt {turn}")
-                program.type("\x1a")
-                program.expect("stopped by SIGTSTP")
-                self.edit(program, f"prompt {turn + 1}", up=False)
-                program.type("hi\r")
-                program.expect("got hi True")
-
-        self.each(story, BOTH)
+    @each(*BOTH)
+    def test_a_stopped_job_goes_on_in_the_foreground(self, words):
+        way, prompt = ["shell.py", "foreground"], PROMPT.format("")
+        program = self.terminal(prompt, words=words, way=way)
+        for turn in range(2):
+            program.expect(f"prompt {turn}")
+            program.type("\x1a")
+            program.expect("stopped by SIGTSTP")
+            self.edit(program, f"prompt {turn + 1}", up=False)
+            program.type("hi\r")
+            program.expect("got hi True")
 
     def test_a_restart_waits_for_a_debugger_prompt_on_any_thread(self):
         debug = "def debug():\n    breakpoint()\n    say('continued')\n"
@@ -2248,7 +2223,8 @@ class LaunchedStateTest(Story):
         for_good += "os.dup2(os.open('/dev/null', os.O_RDONLY), 0); os.close(PIPE)\n"
         self.each(story, ((PLAIN, ""), (WRAPPED, for_good)))
 
-    def test_many_restarts_leak_nothing(self):
+    @each(*BOTH)
+    def test_many_restarts_leak_nothing(self, words):
         text = """
             import subprocess
             s, f = autoreload.listen(("127.0.0.1", 0)), open("app.py")
@@ -2256,33 +2232,26 @@ class LaunchedStateTest(Story):
             os.fork() or time.sleep(600)
             say("count", min(len(os.listdir("/dev/fd")) for _ in range(9)))
         """
+        program = self.start(text, SLEEP, words=words)
+        for _ in range(3):
+            self.edit(program)
+        counts = re.findall("count .*", program.output)[1:]
+        self.assertEqual(len(set(counts)), 1, counts)
+        self.assertTrue(become(lambda: len(session(program.process.pid)) <= 4))
 
-        def story(words):
-            program = self.start(text, SLEEP, words=words)
-            for _ in range(3):
-                self.edit(program)
-            counts = re.findall("count .*", program.output)[1:]
-            self.assertEqual(len(set(counts)), 1, counts)
-            self.assertTrue(become(lambda: len(session(program.process.pid)) <= 4))
-
-        self.each(story, BOTH)
-
-    def test_what_a_failed_program_held_is_free(self):
+    @each(*BOTH)
+    def test_what_a_failed_program_held_is_free(self, words):
         text = """
             import socket; server = socket.create_server(("127.0.0.1", 0))
             lock = open("lock", "w"); os.lockf(lock.fileno(), os.F_LOCK, 0)
             say("up 0", server.getsockname()[1]); 1 / 0
         """
-
-        def story(words):
-            program = self.start(text, words=words)
-            port = int(re.search("up 0 (.*)", program.output)[1])
-            program.expect("waiting for a change")
-            with open(program.path("lock"), "w") as file:
-                os.lockf(file.fileno(), os.F_TLOCK, 0)
-            socket.create_server(("127.0.0.1", port)).close()
-
-        self.each(story, BOTH)
+        program = self.start(text, words=words)
+        port = int(re.search("up 0 (.*)", program.output)[1])
+        program.expect("waiting for a change")
+        with open(program.path("lock"), "w") as file:
+            os.lockf(file.fileno(), os.F_TLOCK, 0)
+        socket.create_server(("127.0.0.1", port)).close()
 
 
 class OutputTest(Story):
@@ -2484,7 +2453,8 @@ class VendoredTest(ProgramTest):
 
 
 class WarningsTest(ProgramTest):
-    def test_a_program_for_which_warnings_are_errors_sees_none(self):
+    @each(*itertools.product((PLAIN, WRAPPED), ("error", "always")))
+    def test_a_program_for_which_warnings_are_errors_sees_none(self, words, action):
         text = app(
             f"""
             import asyncio, {NAME}, os, time
@@ -2498,18 +2468,15 @@ class WarningsTest(ProgramTest):
             """,
             f"{NAME}.restarts",
         )
-
-        def story(words, action):
-            program = self.program(app=text)
-            flags = ["-bb", "-X", "dev", "-X", "warn_default_encoding", "-W", action]
-            program.run(*flags, *words).expect("up 0")
-            program.write("data")
-            program.expect("autoreload: data changed, restarting$", "up 1")
-            self.assertEqual(program.stop(), 130)
-            self.assertNotIn("Warning", program.output)
+        program = self.program(app=text)
+        flags = ["-bb", "-X", "dev", "-X", "warn_default_encoding", "-W", action]
+        program.run(*flags, *words).expect("up 0")
+        program.write("data")
+        program.expect("autoreload: data changed, restarting$", "up 1")
+        self.assertEqual(program.stop(), 130)
+        self.assertNotIn("Warning", program.output)
 
         # Some become errors that are lost: those must not be shown, either.
-        self.each(story, itertools.product((PLAIN, WRAPPED), ("error", "always")))
 
 
 # An app of each framework; all servers answer helper.VALUE.
