@@ -2483,8 +2483,7 @@ class WarningsTest(ProgramTest):
 FLASK = """
     import flask, helper, sys
     app = flask.Flask(__name__)
-    @app.get("/")
-    def index(): return str(helper.VALUE)
+    app.get("/")(lambda: str(helper.VALUE))
     if __name__ == "__main__": app.run(port=int(sys.argv[1]), use_reloader=False)
 """
 WSGI = """
@@ -2508,8 +2507,7 @@ AIOHTTP = """
     import helper, sys
     from aiohttp import web
     async def index(request): return web.Response(text=str(helper.VALUE))
-    app = web.Application()
-    app.router.add_get("/", index)
+    app = web.Application(); app.router.add_get("/", index)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
 """
 DJANGO_URLS = """
@@ -2535,8 +2533,7 @@ TORNADO = """
 """
 BOTTLE = """
     import bottle, helper, sys
-    @bottle.route("/")
-    def index(): return str(helper.VALUE)
+    bottle.route("/", "GET", lambda: str(helper.VALUE))
     bottle.run(host="127.0.0.1", port=int(sys.argv[1]))
 """
 CHERRYPY = """
@@ -2579,18 +2576,16 @@ TWISTED = """
     site = server.Site(Index())
     autoreload.start(reactor)
     if __name__ == "__main__":
-        reactor.listenTCP(port, site, interface="127.0.0.1")
-        reactor.run()
+        reactor.listenTCP(port, site, interface="127.0.0.1"); reactor.run()
     application = service.Application("app")
-    web = strports.service(f"tcp:{port}:interface=127.0.0.1", site)
-    web.setServiceParent(application)
+    place = f"tcp:{port}:interface=127.0.0.1"
+    strports.service(place, site).setServiceParent(application)
 """
 TRIO = """
     import trio
     from trio import sleep
     async def handler(stream):
-        await serve(stream.receive_some, stream.send_all)
-        await stream.aclose()
+        await serve(stream.receive_some, stream.send_all); await stream.aclose()
     async def main():
         autoreload.start(trio.lowlevel.current_trio_token())
         await trio.serve_tcp(handler, port, host="127.0.0.1")
@@ -2600,11 +2595,8 @@ UVLOOP = """
     import uvloop
     from asyncio import sleep
     async def handler(reader, writer):
-        async def write(data):
-            writer.write(data)
-            await writer.drain()
-        await serve(reader.read, write)
-        writer.close()
+        async def write(data): writer.write(data); await writer.drain()
+        await serve(reader.read, write); writer.close()
     async def main():
         autoreload.start()
         async with await asyncio.start_server(handler, "127.0.0.1", port) as server:
@@ -2615,9 +2607,8 @@ CELERY = """
     import celery, helper
     from celery.signals import worker_ready
     app = celery.Celery("app", broker="memory://")
+    app.conf.worker_redirect_stdouts = app.conf.worker_hijack_root_logger = False
     app.conf.broker_connection_retry_on_startup = True
-    app.conf.worker_hijack_root_logger = False
-    app.conf.worker_redirect_stdouts = False
     @app.task
     def show(): print("shows", helper.VALUE, flush=True)
     @worker_ready.connect
@@ -2629,23 +2620,15 @@ SHOW = """
         print("hello", name, "shows", helper.VALUE, flush=True)
         if helper.VALUE > 1: time.sleep(60)
 """
-CLICK = """
-    import click
-    click.command()(click.option("--name")(main))()
-"""
-TYPER = """
-    import typer
-    typer.run(main)
-"""
+CLICK = "import click; click.command()(click.option('--name')(main))()"
+TYPER = "import typer; typer.run(main)"
 TKINTER = """
     import helper, signal, tkinter
     root = tkinter.Tk()
     tkinter.Label(root, text=str(helper.VALUE)).pack()
     signal.signal(signal.SIGINT, lambda *_: root.quit())
-    def tick():  # mainloop() sees a signal only when something happens
-        root.after(100, tick)
-    tick()
-    root.update()
+    def tick(): root.after(100, tick)  # else mainloop() sees no signal
+    tick(); root.update()
     print("shows", helper.VALUE, flush=True)
     root.mainloop()
     print("closes", flush=True)
@@ -2723,31 +2706,19 @@ class FrameworksTest(ProgramTest):
         for bad in ("restarting anyway", "something unexpected", 'autoreload.py"'):
             self.assertNotIn(bad, program.output)
 
-    def serves(self, packages, command, own, *how, **options):
+    def serves(self, packages, command, own, files, *how):
         """Edit, break and mend a server's helper.py, then stop it."""
-        program, port = self.begin(packages, command, **options)
+        program, port = self.begin(packages, command, **files)
         self.edits(program, functools.partial(self.answers, program, port), own, *how)
         with self.assertRaises(OSError):  # nobody is left at the port
             get(port, timeout=1)
         return program
-
-    def each_serves(self, packages, own, *rows, **files):
-        """Have servers of the same packages serve: their commands, and how they do."""
-
-        def story(command, *how):
-            self.serves(packages, command, own, *how, **files)
-
-        self.require(packages)
-        self.each(story, rows)
 
     def shows(self, package, command, own, **options):
         """Edit, break and mend helper.py of what is no server, then stop it."""
         program, _ = self.begin(package, command, **options)
         self.edits(program, lambda value: program.expect(f"shows {value}$"), own)
         return program
-
-    def test_flask(self):
-        self.each_serves("flask", 0, [FLASK_RUN], [APP], app=FLASK)
 
     def test_django(self):
         self.require("django")
@@ -2757,45 +2728,36 @@ class FrameworksTest(ProgramTest):
         texts = [pathlib.Path(path).read_text() for path in paths]
         names = [os.path.relpath(path, made.directory)[: -len(".py")] for path in paths]
         files = {**dict(zip(names, texts)), "mysite/urls": DJANGO_URLS}
-        self.serves("django", RUN + "manage.py runserver --noreload PORT", 0, **files)
+        self.serves("django", RUN + "manage.py runserver --noreload PORT", 0, files)
 
-    def test_uvicorn(self):
-        workers = UVICORN + " --workers 2", ["startup complete"] * 2, True, True
-        rows = [UVICORN], ["app.py PORT"], workers
-        self.each_serves("fastapi uvicorn", 0, *rows, app=FASTAPI)
-
-    def test_hypercorn(self):
-        rows = [HYPERCORN + " -w 0"], [HYPERCORN, (), True]
-        self.each_serves("fastapi hypercorn", 0, *rows, app=FASTAPI)
-
-    def test_aiohttp(self):
-        self.serves("aiohttp", APP, 0, app=AIOHTTP)
-
-    def test_tornado(self):
-        rows = ["app.py PORT"], [APP], [APP + " fork"], ["app.py PORT first fork"]
-        self.each_serves("tornado", 130, *rows, app=TORNADO)
-
-    def test_bottle(self):
-        self.serves("bottle", APP, 0, app=BOTTLE)
-
-    def test_cherrypy(self):
-        self.serves("cherrypy", APP, 0, ["is up"], app=CHERRYPY)
-
-    def test_gunicorn(self):
-        rows = (GUNICORN + " --preload", ["is up"]), (GUNICORN + " -w 2", ["is up"] * 2)
-        self.each_serves("gunicorn", 0, *rows, wsgi=WSGI)
-
-    def test_gevent(self):
-        self.serves("gevent", APP, 130, app=GEVENT, wsgi=WSGI)
-
-    def test_gevent_under_gunicorn(self):
-        self.serves("gevent gunicorn", GUNICORN + " -k gevent", 0, wsgi=WSGI)
-
-    def test_waitress(self):
-        self.serves("waitress", WAITRESS, 0, wsgi=WSGI)
+    def test_servers(self):
+        fastapi, flask, tornado = {"app": FASTAPI}, {"app": FLASK}, {"app": TORNADO}
+        wsgi, two = {"wsgi": WSGI}, ["startup complete"] * 2
+        rows = [
+            ("aiohttp", APP, 0, {"app": AIOHTTP}),
+            ("bottle", APP, 0, {"app": BOTTLE}),
+            ("cherrypy", APP, 0, {"app": CHERRYPY}, ["is up"]),
+            ("fastapi hypercorn", HYPERCORN + " -w 0", 0, fastapi),
+            ("fastapi hypercorn", HYPERCORN, 0, fastapi, (), True),
+            ("fastapi uvicorn", UVICORN, 0, fastapi),
+            ("fastapi uvicorn", "app.py PORT", 0, fastapi),
+            ("fastapi uvicorn", UVICORN + " --workers 2", 0, fastapi, two, True, True),
+            ("flask", FLASK_RUN, 0, flask),
+            ("flask", APP, 0, flask),
+            ("gevent", APP, 130, {"app": GEVENT} | wsgi),
+            ("gevent gunicorn", GUNICORN + " -k gevent", 0, wsgi),
+            ("gunicorn", GUNICORN + " --preload", 0, wsgi, ["is up"]),
+            ("gunicorn", GUNICORN + " -w 2", 0, wsgi, ["is up"] * 2),
+            ("tornado", "app.py PORT", 130, tornado),
+            ("tornado", "app.py PORT first fork", 130, tornado),
+            ("tornado", APP, 130, tornado),
+            ("tornado", APP + " fork", 130, tornado),
+            ("waitress", WAITRESS, 0, wsgi),
+        ]
+        self.each(self.serves, rows)
 
     def serves_with_a_hook(self, package, app, own, command="app.py"):
-        program = self.serves(package, command, own, app=code(HOOK, app))
+        program = self.serves(package, command, own, {"app": code(HOOK, app)})
         self.assertIn("hook on MainThread", program.output)
         self.assertNotIn("KeyboardInterrupt", program.output.partition("VALUE =")[0])
 
