@@ -725,6 +725,8 @@ def interrupt(program: Program) -> bool:
     handler: "Any" = signal.getsignal(signal.SIGINT)
     if handler in (signal.SIG_IGN, signal.SIG_DFL):
         return False
+    if not program.state and isinstance(last_error(), KeyboardInterrupt):
+        return True  # the user's, which is just being shown
     if hasattr(getattr(handler, "__self__", None), "allow_kbdint"):
         handler.__self__.allow_kbdint = True  # else pdb would open its prompt
     sys.excepthook = without_interrupts(sys.excepthook)

@@ -641,7 +641,10 @@ class EndingTest(RunTest):
         moments = [(True, "restarting$", 0.03 + moment * 0.05) for moment in range(3)]
         moments += [(True, "", 0), (True, "", 0.1), (False, "ending", 0)]
         ways = (PLAIN, once), (WRAPPED, "")
-        self.each(story, [(*way, *moment) for way in ways for moment in moments])
+        rows = [(*way, *moment) for way in ways for moment in moments]
+        hook = "import sys\nsys.excepthook = lambda *_: print('shown', flush=True)"
+        hook += " or time.sleep(1)\n"  # the watching thread sees the change meanwhile
+        self.each(story, [*rows, (PLAIN, once + hook, False, "shown", 0)])
 
 
 REPORT = """
