@@ -1573,7 +1573,7 @@ LISTEN = """
     s = autoreload.listen(("127.0.0.1", 0))
     say("port", s.getsockname()[1])
     def slow():
-        say("asked"); time.sleep(0.15)
+        say("asked"); time.sleep(0.3)
         return b"%d" % helper.VALUE
 """
 HTTP_SERVER = """
