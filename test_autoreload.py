@@ -1064,17 +1064,14 @@ class RecoveryTest(ProgramTest):
             rows += (("a group", tried + "raise ExceptionGroup('', [e])", x),)
         self.each(story, rows)
 
-    def test_a_test_file_that_the_runner_failed_to_collect(self):
+    @each(("import missing", "discover", "-stests"), ("1 / 0",))
+    def test_a_test_file_that_the_runner_failed_to_collect(self, bad, *words):
         good = "import unittest\nclass T(unittest.TestCase):\n    def test(self): "
-
-        def story(bad, *words):
-            files = {"tests/__init__": "", "tests/test_x": bad, "test_y": good + "0"}
-            program = self.program(**files).wrap("-m", "unittest", *words)
-            program.expect("waiting for a change")
-            program.write("tests/test_x.py", good + "print('repaired', flush=True)")
-            program.expect("repaired")
-
-        self.each(story, (("import missing", "discover", "-stests"), ("1 / 0",)))
+        files = {"tests/__init__": "", "tests/test_x": bad, "test_y": good + "0"}
+        program = self.program(**files).wrap("-m", "unittest", *words)
+        program.expect("waiting for a change")
+        program.write("tests/test_x.py", good + "print('repaired', flush=True)")
+        program.expect("repaired")
 
     @each(*WAYS)
     def test_a_module_whose_failure_the_program_has_caught(self, words, start):
@@ -1127,31 +1124,25 @@ class InstalledTest(ProgramTest):
         path = clean_environment(PYTHONPATH=program.path(self.SITE))
         return program.run(*words, env=path)
 
-    def install(self, program, package, *texts, pause=0.0):
+    def install(self, program, package, *texts, gap=0.0):
         """Install a package of these modules as installers do, in another's stead."""
-        script = """if True:
-            import os, shutil, sys, time
-            folder, pause, *texts = sys.argv[1:]
-            for path in folder, folder + ".dist-info":
-                shutil.rmtree(path, ignore_errors=True)
-                time.sleep(float(pause))
-            os.makedirs(folder)
-            for i, text in enumerate(texts):
-                with open(f"{folder}/m{i}.py", "w") as file: file.write(text)
-            os.mkdir(folder + ".dist-info")
-        """
         folder = program.path(self.SITE, package)
-        words = [sys.executable, "-c", script, folder, str(pause), *texts]
-        subprocess.run(words, check=True)
+        for path in folder, folder + ".dist-info":
+            shutil.rmtree(path, ignore_errors=True)
+            pause(gap)
+        os.makedirs(folder)
+        for i, text in enumerate(texts):
+            pathlib.Path(folder, f"m{i}.py").write_text(text)
+        os.mkdir(folder + ".dist-info")
 
     @each(("400", 0), ("100", 0.5))
-    def test_a_package_that_is_replaced_is_one_change(self, check_time, pause):
+    def test_a_package_that_is_replaced_is_one_change(self, check_time, gap):
         names = ", ".join(f"m{i}" for i in range(70))
         text = f"import sentinel; from pkg import {names}"
         words = wrapped("--check-time", check_time)
         program = self.start(words, app(text, "m69.VALUE"), "pkg")
         program.expect("up 1")
-        self.install(program, "pkg", *["VALUE = 2"] * 70, pause=pause)
+        self.install(program, "pkg", *["VALUE = 2"] * 70, gap=gap)
         program.expect(r"pkg/m0.py changed \(\+69 more\), restarting$", "up 2$")
         self.assertEqual(program.output.count("restarting"), 1, program.output)
         self.assert_quiet(program)
@@ -1184,19 +1175,18 @@ class InstalledTest(ProgramTest):
                 os.utime(path, (10**9, 10**9))
             program.expect(f"up {value}$")
 
-    def test_an_edit_of_an_installed_file_is_seen_later_or_at_once_if_it_is_named(self):
-        def story(name, step, check_time):
-            lines = f"{NAME}.watch('{self.SITE}/{name}')", "from other import m69"
-            text = app("\n".join([f"import {NAME}", *lines[::step]]))
-            # As an installed one, a file is seen within 32 times as long.
-            program = self.start(wrapped("--check-time", check_time), text)
-            program.expect("up")
-            program.write(f"{self.SITE}/other/m69.py", "VALUE = 2")
-            program.expect("other/m69.py changed, restarting$", "up")
-
-        names = ("other", 1), ("other", -1), ("other/m69.py", -1), ("other/*.py", 1)
-        rows = [(*name, "1000") for name in names]
-        self.each(story, [*rows, ("other/m1.py", 1, "20")])
+    @each(
+        *[("other", 1, 1000), ("other", -1, 1000), ("other/m69.py", -1, 1000)],
+        *[("other/*.py", 1, 1000), ("other/m1.py", 1, 20)],
+    )
+    def test_an_installed_file_is_seen_later_or_if_named_at_once(self, name, step, ms):
+        lines = f"{NAME}.watch('{self.SITE}/{name}')", "from other import m69"
+        text = app("\n".join([f"import {NAME}", *lines[::step]]))
+        # As an installed one, a file is seen within 32 times as long.
+        program = self.start(wrapped(f"--check-time={ms}"), text)
+        program.expect("up")
+        program.write(f"{self.SITE}/other/m69.py", "VALUE = 2")
+        program.expect("other/m69.py changed, restarting$", "up")
 
     def test_a_program_whose_failing_start_installs_something_is_slowed_down(self):
         text = f"import os; os.mkdir('{self.SITE}/x'); os.rmdir('{self.SITE}/x'); 1 / 0"
@@ -2066,21 +2056,19 @@ class TerminalTest(Story):
         program = self.story(*parts, begin=begin, kind=Terminal, shell=SHELL)
         return program.run(*way, *words, **options)
 
-    def test_input_works_before_and_after_a_restart(self):
-        def story(module, words):
-            program = self.terminal(PROMPT.format(module), words=words)
-            for turn in range(2):
-                program.expect(f"prompt {turn}")
-                program.type(f"hello {turn}\r")
-                program.expect(f"got hello {turn} True", f"prompt {turn}")
-                program.type("half")
-                self.edit(program, up=False)
-            program.expect("prompt 2")
-            self.assert_clean(program)
-            ended = become(lambda: program.type("\x03") or program.process.poll())
-            self.assertEqual(ended, -signal.SIGINT)  # readline overlooks some
-
-        self.each(story, itertools.product(("import readline", ""), (PLAIN, WRAPPED)))
+    @each(*itertools.product(("import readline", ""), (PLAIN, WRAPPED)))
+    def test_input_works_before_and_after_a_restart(self, module, words):
+        program = self.terminal(PROMPT.format(module), words=words)
+        for turn in range(2):
+            program.expect(f"prompt {turn}")
+            program.type(f"hello {turn}\r")
+            program.expect(f"got hello {turn} True", f"prompt {turn}")
+            program.type("half")
+            self.edit(program, up=False)
+        program.expect("prompt 2")
+        self.assert_clean(program)
+        ended = become(lambda: program.type("\x03") or program.process.poll())
+        self.assertEqual(ended, -signal.SIGINT)  # readline overlooks some
 
     def test_messages_are_coloured_unless_that_is_not_wanted(self):
         def story(is_coloured, **variables):
@@ -2759,57 +2747,42 @@ class FrameworksTest(ProgramTest):
         ]
         self.each(self.serves, rows)
 
-    def serves_with_a_hook(self, package, app, own, command="app.py"):
+    @each(
+        *[("trio", TRIO, 1), ("uvloop", UVLOOP, 130), ("twisted", TWISTED, 0)],
+        *[("twisted", TWISTED, 0, RUN + "app.py"), ("twisted", TWISTED, 130, TWISTD)],
+    )
+    def test_hooks_on_other_loops(self, package, app, own, command="app.py"):
         program = self.serves(package, command, own, {"app": code(HOOK, app)})
         self.assertIn("hook on MainThread", program.output)
         self.assertNotIn("KeyboardInterrupt", program.output.partition("VALUE =")[0])
 
-    def test_twisted(self):
-        self.require("twisted")
-        story = functools.partial(self.serves_with_a_hook, "twisted", TWISTED)
-        self.each(story, [(0,), (0, RUN + "app.py"), (130, TWISTD)])
+    @each(["solo"], ["prefork"], ["threads"])
+    def test_celery(self, pool):
+        command = f"{RUN} -m celery -A app worker -P {pool} -c 1"
+        self.shows("celery", command, 1, app=CELERY)
 
-    def test_trio(self):
-        self.serves_with_a_hook("trio", TRIO, 1)
+    @each(("click", CLICK, 1), ("typer", TYPER, 130))
+    def test_click_and_typer(self, package, text, own):
+        command, app = RUN + "app.py --name you", code(SHOW, text)
+        program = self.shows(package, command, own, app=app)
+        self.assertIn("autoreload: app.py ended, waiting", program.output)
+        self.assertIn("hello you", program.output)
 
-    def test_uvloop(self):
-        self.serves_with_a_hook("uvloop", UVLOOP, 130)
-
-    def test_celery(self):
-        def story(pool):
-            command = f"{RUN} -m celery -A app worker -P {pool} -c 1"
-            self.shows("celery", command, 1, app=CELERY)
-
-        self.require("celery")
-        self.each(story, [["solo"], ["prefork"], ["threads"]])
-
-    def test_click_and_typer(self):
-        def story(package, text, own):
-            command, app = RUN + "app.py --name you", code(SHOW, text)
-            program = self.shows(package, command, own, app=app)
-            self.assertIn("autoreload: app.py ended, waiting", program.output)
-            self.assertIn("hello you", program.output)
-
-        self.each(story, [("click", CLICK, 1), ("typer", TYPER, 130)])
-
-    def test_unittest_and_pytest(self):
+    @each(("unittest", "", 1), ("pytest", "-s", 2))
+    def test_unittest_and_pytest(self, runner, more, own):
         """Have tests fail, break, and pass; stop them while they wait, and hang."""
-
-        def story(runner, more, own):
-            command = f"{RUN} --until-success -m {runner} {more}"
-            program, _ = self.begin(runner, command, test_it=TEST)
-            program.expect("2 != 1", "exited with status 1, waiting for a change$")
-            program.write("helper.py", "1 / 0")
-            program.expect("ZeroDivisionError", "waiting for a change$")
-            program.write("helper.py", "VALUE = 2")
-            self.assertEqual(program.rest(), 0, program.output)
-            ends = ("VALUE = 1", "waiting", 130), (app(""), "up", own)
-            for helper, line, status in ends:
-                program, _ = self.begin(runner, command, test_it=TEST, helper=helper)
-                program.expect(line)
-                self.assertEqual(program.stop(), status, program.output)
-
-        self.each(story, [("unittest", "", 1), ("pytest", "-s", 2)])
+        command = f"{RUN} --until-success -m {runner} {more}"
+        program, _ = self.begin(runner, command, test_it=TEST)
+        program.expect("2 != 1", "exited with status 1, waiting for a change$")
+        program.write("helper.py", "1 / 0")
+        program.expect("ZeroDivisionError", "waiting for a change$")
+        program.write("helper.py", "VALUE = 2")
+        self.assertEqual(program.rest(), 0, program.output)
+        ends = ("VALUE = 1", "waiting", 130), (app(""), "up", own)
+        for helper, line, status in ends:
+            program, _ = self.begin(runner, command, test_it=TEST, helper=helper)
+            program.expect(line)
+            self.assertEqual(program.stop(), status, program.output)
 
     def test_tkinter(self):
         self.require("tkinter _tkinter")
