@@ -245,14 +245,15 @@ class Shell:
     def look(self) -> None:
         """See whether the program still watches; if not, end it for a change."""
         self.watcher.hear(self.report)
-        if "began" not in self.report.told and not self.is_deaf:
-            self.is_deaf = True
-            say(f"{self.name} does not let autoreload in, a change is seen at its end")
         # It may be stopped, by a debugger also, or be within its grace.
         if self.child.is_stopped or {"debugger", "restart"} & self.report.told.keys():
             return
-        is_silent = self.report.count_silence()
-        if is_silent and (reason := self.watcher.look_for_reason("the program hangs")):
+        if not self.report.count_silence():
+            return
+        if "began" not in self.report.told and not self.is_deaf:
+            self.is_deaf = True
+            say(f"{self.name} does not let autoreload in, a change is seen at its end")
+        elif reason := self.watcher.look_for_reason("the program hangs"):
             self.report.tell("restart", {"moment": monotonic()})
             say(f"{reason} and the program hangs, restarting")
             grace = self.watcher.settings["grace"]
@@ -1408,8 +1409,7 @@ class Report:
     def count_silence(self) -> bool:
         """Whether five looks in a row saw no beat; clocks go on while a machine sleeps."""
         last, self._beat = self._beat, saved_at(self.path)
-        is_late = self._beat == last and "began" in self.told
-        self._silent = self._silent + 1 if is_late else 0
+        self._silent = self._silent + 1 if self._beat == last else 0
         return self._silent >= 5
 
 

@@ -2318,6 +2318,15 @@ class CrashTest(Story):
         program.rest()
         self.assert_count(program, 0)
 
+    def be_deaf(self):
+        program = self.story(UP, SLEEP)
+        program.write("python", f'#!/bin/sh\nPYTHONPATH= exec {sys.executable} "$@"')
+        os.chmod(program.path("python"), 0o700)
+        main = "sys.executable = './python'; autoreload.main(['app.py'])"
+        program.run("-c", "import sys, autoreload; " + main).expect("^up 0")
+        text = "app.py does not let autoreload in, a change is seen at its end"
+        program.expect(f"^autoreload: {text}$")
+
     def end(self, words, number, text, state):
         program = self.story(text, begin=START if words == PLAIN else "").run(*words)
         program.expect(state)
@@ -2346,8 +2355,9 @@ class CrashTest(Story):
         execute, hangs = "os.execvp('sleep', ['sleep', '60'])", " and the program hangs"
         exits = "raise SystemExit(1)", "exited with status 1, waiting"
         rows = [
-            (self.survive, WRAPPED, HANGING, changed + hangs),  # both take ten seconds
+            (self.survive, WRAPPED, HANGING, changed + hangs),  # three take ten seconds
             (self.survive, WRAPPED, execute, changed + hangs),
+            (self.be_deaf,),
             (self.survive, PLAIN, USE_UP, changed),
             (self.survive, WRAPPED, fault, changed, "died of SIGSEGV, waiting"),
             (self.survive, WRAPPED, "os._exit(1)", "new.py changed", "1, waiting"),
