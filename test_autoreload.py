@@ -1097,18 +1097,15 @@ class RecoveryTest(ProgramTest):
         running = app("import a.b"), "up", ["new.py", "a/new.py"], "data/new.txt"
         self.each(story, (failed, running))
 
-    def test_what_nobody_imports_need_not_compile(self):
-        def story(text, said, *more):
-            program = self.program(app=text, legacy="")
-            program.run(*wrapped(*more)).expect(said)
-            program.write("legacy.py", "def")
-            program.expect("legacy.py changed, restarting", said)
-            program.write("app.py", app("", "'mended'"))
-            program.expect("app.py changed, restarting", "up mended")
-            self.assertNotIn("does not compile", program.output)
-
-        failed = "1 / 0", "waiting for a change$"
-        self.each(story, ((app(""), "up", "--watch", "."), failed))
+    @each((app(""), "up", "--watch", "."), ("1 / 0", "waiting for a change$"))
+    def test_what_nobody_imports_need_not_compile(self, text, said, *more):
+        program = self.program(app=text, legacy="").run(*wrapped(*more))
+        program.expect(said)
+        program.write("legacy.py", "def")
+        program.expect("legacy.py changed, restarting", said)
+        program.write("app.py", app("", "'mended'"))
+        program.expect("app.py changed, restarting", "up mended")
+        self.assertNotIn("does not compile", program.output)
 
 
 class InstalledTest(ProgramTest):
