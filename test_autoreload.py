@@ -45,25 +45,25 @@ DEADLINE = 20  # seconds after which a process that does not say what it should 
 
 
 def session(sid):
-    """Return the processes of a session, with the letter of their state.
-
-    But for a zombie whose parent is gone: process 1 reaps it, in its own time.
-    """
-    found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    """Return the processes of a session, with the letter of their state."""
+    found, rows = {}, []
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError), open(path) as file:
+            rows.append(re.sub(r"\(.*\)", "", file.read()).split()[:3])
+    ps = "ps -ax -o pid= -o stat= -o ppid=".split()
+    rows = rows or [*map(str.split, subprocess.check_output(ps, text=True).splitlines())]
+    for pid, state, parent in sorted(rows, key=lambda row: row[1][0] == "Z"):
         try:
-            if os.getsid(int(pid)) != sid:
-                continue
-            with open(f"/proc/{pid}/stat") as file:
-                state, parent = file.read().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if (state, parent) != ("Z", "1"):
-            found[int(pid)] = state
+            is_there = os.getsid(int(pid)) == sid
+        except OSError:  # macOS has forgotten it for a zombie
+            is_there = state[0] == "Z" and int(parent) in found
+        if is_there:
+            found[int(pid)] = state[0]
     return found
 
 
-JANITOR = f"import os, sys\n{inspect.getsource(session)}for sid in list(sys.stdin):\n"
+JANITOR = "import contextlib, glob, os, re, subprocess, sys\n"
+JANITOR += f"{inspect.getsource(session)}for sid in list(sys.stdin):\n"
 JANITOR += "    for pid in session(int(sid)): os.kill(pid, 9)"
 janitor = None  # a process that reads who was started, and ends who is left after us
 
@@ -71,7 +71,7 @@ janitor = None  # a process that reads who was started, and ends who is left aft
 def setUpModule():
     """Heed signals even as a job in the background: the programs inherit that."""
     global janitor
-    if os.path.isdir("/proc/self"):
+    if os.name == "posix":
         words = [sys.executable, "-c", JANITOR]
         janitor = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
         unittest.addModuleCleanup(janitor.communicate)
@@ -250,7 +250,7 @@ class Program:
             looks.append("R" not in session(self.process.pid).values())
             return len(looks) > 2 and all(looks[-3:])
 
-        if sys.platform == "linux":
+        if os.name == "posix":
             become(asleep)
 
     def stop(self):
@@ -317,7 +317,7 @@ IGNORING = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SLEEP
 BYE = "try:\n    say('up', autoreload.restarts); time.sleep(60)\nfinally:\n    say('bye')\n"
 
 
-@unittest.skipUnless(sys.platform == "linux", "needs /proc and a pty")
+@unittest.skipUnless(os.name == "posix", "needs processes that fork, and terminals")
 class Story(ProgramTest):
     """Programs that restart by an edit of helper.py."""
 
