@@ -14,7 +14,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=${LIKE_WORK:-/tmp/like-macos}   # what it writes; a disk, not a tmpfs
 if [ "${LIKE_STAGE:-0}" = 0 ]; then
     mkdir -p "$work"
-    [ -e "$work/shim.so" ] || gcc -shared -fPIC -O2 -o "$work/shim.so" "$here/like/shim.c" -ldl
+    gcc -shared -fPIC -O2 -o "$work/shim.so" "$here/like/shim.c" -ldl
+    gcc -O2 -o "$work/ps" "$here/like/ps.c"
     export LIKE_STAGE=1 LIKE_CWD=$PWD
     exec unshare -m --propagation private -- "${BASH_SOURCE[0]}" "$@"
 fi
@@ -52,7 +53,7 @@ mkdir -p "$r$private"; mount --bind "$work/T" "$r$private"
 ln -s /private/var/folders "$r/var/folders"
 export TMPDIR=/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/
 export __CF_USER_TEXT_ENCODING=0x0:0:0
-mv "$r/usr/bin/ps" "$r/usr/bin/ps.real"; cp "$here/like/ps" "$r/usr/bin/ps"
+mv "$r/usr/bin/ps" "$r/usr/bin/ps.real"; cp "$work/ps" "$r/usr/bin/ps"
 cp "$work/shim.so" "$r/usr/lib/like_macos_shim.so"
 echo /usr/lib/like_macos_shim.so > "$r/etc/ld.so.preload"
 if [ "${LIKE_PROC:-0}" = 1 ]; then mount --bind "$r/.realproc" "$r/proc"; fi   # else it is empty
