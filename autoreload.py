@@ -520,7 +520,8 @@ def rows_of_ps() -> "Iterator[tuple[int, int, int, str, bool, str]]":
     commands = {row[0]: row[4] for row in rows}
     for pid, parent, group, state, command in rows:
         is_forked = commands.get(parent) == command
-        yield int(pid), int(parent), int(group), state[0], is_forked, command
+        if command != " ".join(PS):  # it lists itself
+            yield int(pid), int(parent), int(group), state[0], is_forked, command
 
 
 def send(number: int, pids: "Iterable[int]") -> None:
