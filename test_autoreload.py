@@ -1839,7 +1839,7 @@ class ChildrenTest(Story):
                 time.sleep(60)
         """
         pool = """
-            with multiprocessing.Manager(), context.Pool(2) as pool:
+            with context.Manager(), context.Pool(2) as pool:
                 jobs = [pool.apply_async(work) for _ in range(2)]
                 time.sleep(60)
         """
