@@ -1,6 +1,6 @@
 #!/bin/bash
 # like_macos.sh COMMAND...: run a command in a root that looks like macOS as far as a
-# Python program can tell.  Needs root, unshare, overlayfs, gcc (once).  Nothing outside changes:
+# Python program can tell.  Needs root, unshare, overlayfs, gcc, ps.  Nothing outside changes:
 # all is in a mount namespace, writes outside /tmp and the temporary directory go to a tmpfs.
 #   LIKE_PLATFORM=darwin|freebsd14|linux   sys.platform (linux: as it is, only without /proc)
 #   LIKE_FD=macos|freebsd|none   /dev/fd lists all descriptors | only 0, 1, 2 (no fdescfs) | is absent
@@ -14,8 +14,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=${LIKE_WORK:-/tmp/like-macos}   # what it writes; a disk, not a tmpfs
 if [ "${LIKE_STAGE:-0}" = 0 ]; then
     mkdir -p "$work"
-    gcc -shared -fPIC -O2 -o "$work/shim.so" "$here/like/shim.c" -ldl
-    gcc -O2 -o "$work/ps" "$here/like/ps.c"
+    [ "$work/shim.so" -nt "$here/like/shim.c" ] || gcc -shared -fPIC -O2 -o "$work/shim.so" "$here/like/shim.c" -ldl
+    [ "$work/ps" -nt "$here/like/ps.c" ] || gcc -O2 -o "$work/ps" "$here/like/ps.c"
     export LIKE_STAGE=1 LIKE_CWD=$PWD
     exec unshare -m --propagation private -- "${BASH_SOURCE[0]}" "$@"
 fi
