@@ -862,8 +862,10 @@ def call_hook(
     async def finish(awaitable: "Any") -> None:
         try:
             await awaitable
-        except BaseException:
+        except BaseException as error:
             show_error("" if done else text)
+            if io_loop and type(error).__name__ == "CancelledError":
+                return  # a Ctrl-C of the user's ends the loop: let it
         done.append(True)
 
     def call() -> None:
