@@ -46,12 +46,13 @@ DEADLINE = 20  # seconds after which a process that does not say what it should 
 
 def session(sid):
     """Return the processes of a session, with the letter of their state."""
-    found, rows = {}, []
+    rows, found = [], {}
     for path in glob.glob("/proc/[0-9]*/stat"):
         with contextlib.suppress(OSError), open(path) as file:
             rows.append(re.sub(r"\(.*\)", "", file.read()).split()[:3])
-    ps = "ps -ax -o pid= -o stat= -o ppid=".split()
-    rows = rows or [*map(str.split, subprocess.check_output(ps, text=True).splitlines())]
+    if not rows:
+        with os.popen("ps -ax -o pid= -o stat= -o ppid=") as lines:
+            rows.extend(map(str.split, lines))
     for pid, state, parent in sorted(rows, key=lambda row: row[1][0] == "Z"):
         try:
             is_there = os.getsid(int(pid)) == sid
@@ -62,7 +63,7 @@ def session(sid):
     return found
 
 
-JANITOR = "import contextlib, glob, os, re, subprocess, sys\n"
+JANITOR = "import contextlib, glob, os, re, sys\n"
 JANITOR += f"{inspect.getsource(session)}for sid in list(sys.stdin):\n"
 JANITOR += "    for pid in session(int(sid)): os.kill(pid, 9)"
 janitor = None  # a process that reads who was started, and ends who is left after us
