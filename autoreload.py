@@ -1252,10 +1252,11 @@ def stamp_since(path: str, moment: int) -> "Stamp":
 
 
 def saved_at(path: str) -> int:
-    """Return when a file was saved, in ns; 0 if there is none."""
+    """Return when a file was saved at the latest, in ns; 0 if there is none."""
     # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
     time_of = "st_ctime_ns" if IS_POSIX else "st_mtime_ns"
-    return int(getattr(status_of(path), time_of, 0))
+    moment = int(getattr(status_of(path), time_of, 0))
+    return moment if moment % 10**9 or not moment else moment + 10**9 - 1  # HFS+
 
 
 def installed_roots() -> "Words":
