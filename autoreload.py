@@ -959,10 +959,10 @@ class Watcher:
     def load(self, found: "tuple[str, Stamp]") -> None:
         """List a file of the program's own, with its stamp as it was read."""
         path, stamp = found
-        self.own.add(path)
-        self.loaded.add(path)
         if self.stamps.setdefault(path, stamp) != stamp and path not in self.pending:
             self.stamps[path] = ()  # another process has read another version
+        self.own.add(path)
+        self.loaded.add(path)
 
     def add_since(self, files: "set[str]", path: str, moment: int) -> None:
         """Add a file to a set unless ignored; if saved after `moment`, it differs."""
@@ -1025,7 +1025,7 @@ class Watcher:
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
-        found = {path: stamp_of(path) for path in paths}
+        found = {path: stamp_of(path) for path in list(paths)}  # it grows at the exit
         differing = {p: s for p, s in found.items() if s != self.stamps.get(p, s)}
         self.stamps |= differing
         return {path for path in differing if not self.ignores(path)}
