@@ -45,12 +45,17 @@ DEADLINE = 20  # seconds after which a process that does not say what it should 
 
 
 def session(sid):
-    """Return the processes of a session, with the letter of their state."""
+    """Return the processes of a session, with the letter of their state.
+
+    But for a zombie whose parent is gone: process 1 reaps it, in its own time.
+    """
     rows, found = [], {}
     for path in glob.glob("/proc/[0-9]*/stat"):
-        with contextlib.suppress(OSError), open(path) as file:
-            rows.append(re.sub(r"\(.*\)", "", file.read()).split()[:3])
-    if not rows:
+        with contextlib.suppress(OSError):
+            if os.getsid(int(path.split("/")[2])) == sid:
+                with open(path) as file:
+                    rows.append(re.sub(r"\(.*\)", "", file.read()).split()[:3])
+    if not os.path.exists("/proc/self/stat"):
         with os.popen("ps -ax -o pid= -o stat= -o ppid=") as lines:
             rows.extend(map(str.split, lines))
     for pid, state, parent in sorted(rows, key=lambda row: row[1][0] == "Z"):
@@ -58,7 +63,7 @@ def session(sid):
             is_there = os.getsid(int(pid)) == sid
         except OSError:  # macOS has forgotten it for a zombie
             is_there = state[0] == "Z" and int(parent) in found
-        if is_there:
+        if is_there and (state[0], parent) != ("Z", "1"):
             found[int(pid)] = state[0]
     return found
 
