@@ -36,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # at run time, load() imports them when watching begins
     import argparse
     import atexit
+    import ctypes
     import errno
     import fnmatch
     import gc
@@ -238,7 +239,8 @@ class Shell:
             number = self.child.wait(2)
             if self.child.pid and number in numbers_of(PASSED):
                 self.report.tell("signal", monotonic())
-                self.child.pass_on(number)
+                self.watcher.hear(self.report)
+                self.child.pass_on(number, "began" in self.report.told)
             elif self.child.pid and not number:
                 self.look()
 
@@ -283,7 +285,8 @@ class Shell:
         if self.child.status and is_missing and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
-        if is_done or -self.child.status in numbers_of(ENDING) or is_broken(1):
+        by_signal = {CONTROL_C, *(-number for number in numbers_of(ENDING))}
+        if is_done or self.child.status in by_signal or is_broken(1):
             self.end(self.child.status)
 
     def wait_for_change(self) -> None:
@@ -303,7 +306,7 @@ class Shell:
             self.end(self.child.status)
 
     def prepare_restart(self) -> None:
-        if "left" not in self.report.told:
+        if "left" not in self.report.told or not IS_POSIX:
             end_processes(self.child.leftovers, 0.5)
         told = self.report.last("restart", {})
         self.streak = told.get("streak", self.watcher.guard.next_streak)
@@ -358,10 +361,13 @@ class Posix:
         self.asked = NEVER
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
-        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
-        early = attempt(lambda: self.inbox.recv(99, flags)) or b""
-        for number in numbers_of(TYPED).intersection(early):
+        for number in numbers_of(TYPED).intersection(self.early()):
             send(number, [self.pid])  # it came from the terminal before the program did
+
+    def early(self) -> bytes:
+        """Return the signals that wait() is still to return."""
+        is_there = select.select([self.inbox], [], [], 0)[0]
+        return self.inbox.recv(99, socket.MSG_PEEK) if is_there else b""
 
     def wait(self, seconds: float) -> int:
         """Wait for a signal; return its number, or 0 if none has come in time."""
@@ -387,7 +393,7 @@ class Posix:
             return f"died of {name or -self.status}"  # a realtime signal has no name
         return f"exited with status {self.status}" if self.status else "ended"
 
-    def pass_on(self, number: int) -> None:
+    def pass_on(self, number: int, has_begun: bool) -> None:
         """Let the program have a signal, unless the terminal has sent it to both."""
         is_typed = number in numbers_of(TYPED)
         if not (is_typed and self.terminal.is_foreground()):
@@ -409,10 +415,29 @@ class Posix:
 class Windows(Posix):
     """The same without SIGCHLD; a console sends Ctrl-C to shell and program."""
 
+    def hear_signals(self, state: "Facts") -> None:
+        """Have signals come to wait(); join a job, with all that is started later."""
+        super().hear_signals(state)
+        self.kernel: "Any" = getattr(ctypes, "WinDLL")("kernel32")
+        self.job = ctypes.c_void_p(self.kernel.CreateJobObjectW(None, None))
+        self.limit_job()
+        self.kernel.AssignProcessToJobObject(self.job, ctypes.c_void_p(-1))
+
+    def limit_job(self) -> None:
+        """While there is a program, have Windows end it with us, however we end."""
+        limits = (ctypes.c_uint32 * 36)()  # an EXTENDED_LIMIT_INFORMATION
+        limits[4] = 0x2800 if self.pid else 0x800  # KILL_ON_JOB_CLOSE, BREAKAWAY_OK
+        size = 144 if sys.maxsize > 2**32 else 112
+        self.kernel.SetInformationJobObject(self.job, 9, limits, size)
+
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         self.asked = NEVER
+        if numbers_of(ENDING).intersection(self.early()):
+            self.status = CONTROL_C
+            return
         self.process = subprocess.Popen(words, env=environment)
         self.pid = self.process.pid
+        self.limit_job()
         _thread.start_new_thread(self.tell_end, ())
 
     def tell_end(self) -> None:
@@ -422,6 +447,19 @@ class Windows(Posix):
     def reap(self) -> None:
         if self.pid and self.process.poll() is not None:
             self.pid, self.status = 0, self.process.returncode
+            self.limit_job()
+
+    def pass_on(self, number: int, has_begun: bool) -> None:
+        if not has_begun:  # Python heeds no Ctrl-C while it starts
+            send(CONTROL_C, [self.pid])
+
+    def leftovers(self) -> "Iterable[int]":
+        """Return what is in the job and has our console: no browser, no editor."""
+        ids, ours = (ctypes.c_size_t * 4096)(), (ctypes.c_uint32 * 4096)()
+        size = ctypes.sizeof(ids)  # there are two 32-bit counts in front of the ids
+        self.kernel.QueryInformationJobObject(self.job, 3, ids, size, None)
+        self.kernel.GetConsoleProcessList(ours, len(ours))
+        return set(ids[8 * len(ids) // size :]) & set(ours) - {0, os.getpid()}
 
 
 Child = Windows if os.name == "nt" else Posix
@@ -440,7 +478,7 @@ class Terminal:
     def ask(self, fn: "Callable[[int], Any]") -> "Any":
         """Call a function with a descriptor of the terminal; None if there is none."""
         try:
-            with open("/dev/tty", "r+b", buffering=0) as file:
+            with open(os.ctermid(), "r+b", buffering=0) as file:
                 return fn(file.fileno())
         except Exception:
             return None
@@ -474,6 +512,7 @@ def is_broken(fd: int) -> bool:
 TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to all
 ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
 PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
+CONTROL_C = 0xC000013A  # the exit status of what Ctrl-C has ended on Windows
 NEVER = -1e9, 0  # when, and by which signal
 FORKED = 0x40  # PF_FORKNOEXEC, in the flags of a process of Linux
 PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
@@ -546,6 +585,10 @@ def end_processes(find: "Callable[[], Any]", grace: float, number: int = 15) -> 
 
 def descendants(workers: "bool | None" = None) -> "list[int]":
     """Return what the program has started in its group: workers, others, or all."""
+    if not IS_POSIX:  # there the shell ends what is in its job; these would be joined
+        find = getattr(sys.modules.get("multiprocessing"), "active_children", list)
+        joined: "list[Any]" = [] if workers is False else find()
+        return [worker.pid for worker in joined if not worker.daemon]
     found = members(os.getpgrp()) if has_children() else {}
     family = {os.getpid()}
     for _ in found:  # there are at most so many generations
@@ -559,9 +602,9 @@ def has_children() -> bool:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
-    except AttributeError:  # macOS before Python 3.13; Windows, which has no groups
+    except AttributeError:  # macOS before Python 3.13
         pass
-    return IS_POSIX
+    return True
 
 
 # --- The program: it watches itself, and ends for its next run ------------------------
@@ -799,7 +842,7 @@ def at_exit(program: Program) -> None:
         time.sleep(1e6)  # the thread that watches ends the process
     program.imports.list_modules()
     if isinstance(error, Exception) and is_outermost(error.__traceback__):
-        folders = filter(os.path.isdir, map(absolute, map(str, sys.path)))
+        folders = filter(os.path.isdir, search_path())
         program.report.tell("failure", [failure_files(error), list(folders)])
         if not program.state:
             end_processes(descendants, 0.5)
@@ -1150,7 +1193,7 @@ class Imports:
                 self.report.tell("file", (path, stamp))
         ways = {name for name in names if name.startswith("multiprocessing.popen_")}
         if ways - {"multiprocessing.popen_fork"}:  # its workers import by themselves
-            for folder in {watcher.directory, *map(absolute, map(str, sys.path))}:
+            for folder in {watcher.directory, *search_path()}:
                 if len(folder) > 1 and not is_installed(os.path.join(folder, "")):
                     found = f"{folder}/**/*.py", None, watcher.began
                     self.report.tell("watch", found)
@@ -1259,10 +1302,15 @@ def saved_at(path: str) -> int:
     return moment if moment % 10**9 or not moment else moment + 10**9 - 1  # HFS+
 
 
+def search_path() -> "set[str]":
+    """Return where modules are looked for, but not the installation as a whole."""
+    return {*map(absolute, map(str, sys.path))} - {sys.prefix, sys.base_prefix}
+
+
 def installed_roots() -> "Words":
-    lib = os.path.dirname(os.__file__)
-    names = os.sep + "site-packages", os.sep + "dist-packages", lib
-    return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith(names)]
+    names = [os.sep + "site-packages", os.sep + "dist-packages"]
+    names += [os.path.dirname(os.__file__), os.path.join(sys.base_exec_prefix, "DLLs")]
+    return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith((*names,))]
 
 
 def is_installed(path: str) -> bool:
@@ -1537,7 +1585,7 @@ class Launch:
             return "there is no command to repeat"
         if not os.path.isfile(FILE):
             return "a copy in a zip cannot be run"
-        if is_forked():
+        if IS_POSIX and is_forked():
             return "the process that has forked this one does not watch"
         is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
         return "" if is_main else "on Windows it is for the main thread to call start"
@@ -1621,8 +1669,9 @@ HOOK = """\
 import os, sys
 folder, path, file, state = {}
 sys.path.remove(folder)
-os.environ.pop("PYTHONPATH", None)
-if path is not None:
+if path is None:
+    os.environ.pop("PYTHONPATH", None)
+else:
     os.environ["PYTHONPATH"] = path
 del sys.modules[__name__]
 module = type(sys)("autoreload")
@@ -1763,9 +1812,10 @@ IS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, 
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 RESTART = 213  # the exit status of a program that could report nothing any more
 
-SHELL_MODULES = ["select", "signal", "socket"] + ["termios"] * IS_POSIX
+SHELL_MODULES = ["select", "signal", "socket"]
+SHELL_MODULES += ["termios"] if IS_POSIX else ["ctypes", "subprocess"]
 BOTH_MODULES = ["fnmatch", "importlib.util", "re", "signal", "traceback", "warnings"]
-if not IS_POSIX or not os.path.exists("/proc/self/stat"):
+if IS_POSIX and not os.path.exists("/proc/self/stat"):
     SHELL_MODULES.append("subprocess")
     BOTH_MODULES.append("subprocess")
 PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
@@ -1806,7 +1856,11 @@ DIM, RED, PLAIN = "\033[2m", "\033[31m", "\033[0m"
 
 def show(text: str) -> None:
     """Write on stderr at once, whole, past the program's buffers."""
-    attempt(lambda: os.write(2, text.encode(errors="backslashreplace")))
+    data = text.encode(errors="backslashreplace")
+    if IS_POSIX:
+        attempt(lambda: os.write(2, data))
+    else:  # os.write() knows nothing of the encoding of a console
+        attempt(lambda: open(2, "wb", buffering=0, closefd=False).write(data))
 
 
 def say(text: str, colour: str = "") -> None:
