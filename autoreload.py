@@ -615,6 +615,8 @@ class Program:
 
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
+    are_hooks_done = False
+    is_early = False  # whether the main thread has ended before Ctrl-C
     is_interrupted = False  # whether Ctrl-C has been pressed
     is_leaving = False  # whether its exit functions are run
     has_ended = False  # whether the main thread is past them
@@ -744,10 +746,11 @@ def stop(program: Program) -> None:
         if not call_hook(hook, words, program.io_loop, deadline):
             name = getattr(hook, "__qualname__", hook)
             say(f"hook {name} is not done after {grace:g} s, restarting anyway", RED)
+    program.are_hooks_done = True
     deadline, before = monotonic() + grace, last_error()
     atexit.unregister(at_exit)
     atexit.register(at_exit, program)  # the last is called first, and runs the others
-    is_heeded = program.has_ended or interrupt(program)
+    is_heeded = program.has_ended or program.is_early or interrupt(program)
     send(signal.SIGINT, descendants(workers=False))
     if is_heeded:
         half = deadline - grace / 2
@@ -857,9 +860,12 @@ def at_exit(program: Program) -> None:
 
 
 def is_by_hand(program: Program, error: object) -> bool:
-    """Whether the program has ended by a Ctrl-C that is not ours."""
-    if not program.is_interrupted:
-        return isinstance(error, KeyboardInterrupt)
+    """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
+    if not program.is_interrupted and error:
+        return not isinstance(error, Exception)
+    if not program.is_interrupted:  # unless it is a hook that lets it end, soon done
+        program.is_early = True
+        return not wait_until(lambda: program.are_hooks_done, monotonic() + 1)
     both = error, getattr(error, "__context__", None)  # two may come together
     return not program.state and all(isinstance(e, KeyboardInterrupt) for e in both)
 
