@@ -1732,17 +1732,17 @@ def run_target(target: "Words") -> None:
     """Run the target much as Python would, where it is we that Python runs."""
     load("runpy")
     sys.argv[:] = target[1:] if target[0] == "-m" else target
-    if not IS_SAFE_PATH:
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):  # -P, -I
         script = os.path.dirname(os.path.realpath(target[0]))
-        sys.path[0] = {"-m": os.getcwd(), "-c": ""}.get(target[0], script)
+        first = {"-m": os.getcwd(), "-c": ""}.get(target[0], script)
+        # run_path() puts a directory there by itself.
+        sys.path[:1] = [] if os.path.isdir(target[0]) else [first]
     if target[0] == "-m":
         runpy.run_module(target[1], run_name="__main__", alter_sys=True)
     elif target[0] == "-c":
         main = sys.modules["__main__"] = type(sys)("__main__")
         exec(sys.argv.pop(1), vars(main))
     else:
-        if not IS_SAFE_PATH and os.path.isdir(target[0]):
-            del sys.path[0]  # run_path() puts the directory there
         runpy.run_path(target[0], run_name="__main__")
 
 
@@ -1813,7 +1813,6 @@ def split(words: "Words", valued: "tuple[str, ...]") -> "tuple[list[str], list[s
 
 FILE = os.path.abspath(__file__)
 IS_POSIX = os.name == "posix"
-IS_SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))  # -P, -I
 # importlib.machinery has it, too; but that could be the user's.
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 RESTART = 213  # the exit status of a program that could report nothing any more
