@@ -1694,10 +1694,9 @@ def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
     """Return the words and the environment that run the program with us in it."""
     environment, folder = dict(os.environ), shell.report.folder
     path = environment.get("PYTHONPATH")
-    state = {"folder": folder, "pid": os.getpid(), "target": shell.target}
-    state |= {"options": shell.options, "restarts": shell.restarts}
-    state |= {"streak": shell.streak, "sockets": shell.sockets.fds}
-    state["channel"] = shell.sockets.channel
+    state = {"folder": folder, "pid": os.getpid(), "restarts": shell.restarts}
+    state |= {"target": shell.target, "options": shell.options, "streak": shell.streak}
+    state |= {"sockets": shell.sockets.fds, "channel": shell.sockets.channel}
     words = [sys.executable, *split(sys.orig_argv[1:], VALUED_FLAGS)[0]]
     # By -E, -I, -S or a ._pth file, Python ignores PYTHONPATH or sitecustomize.
     if sys.flags.ignore_environment or sys.flags.no_site:
