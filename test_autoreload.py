@@ -1730,7 +1730,7 @@ UVICORN_SERVER = """
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": slow()})
 """
-# By Ctrl-C between accept and begin, a server closes what its new thread is to read.
+# By Ctrl-C a server drops, and says so, what it is just handing to a new thread.
 SERVE = "server.handle_error = lambda *_: None\n"
 SERVE += "say('up', autoreload.restarts); server.serve_forever()\n"
 UVICORN_FD = "uvicorn.run(answer, fd=s.fileno(), log_level='error')\n"
@@ -1840,15 +1840,18 @@ class ListenTest(Story):
             if needs and not importlib.util.find_spec(needs):
                 self.skipTest(f"not installed: {needs}")
             program = self.start(LISTEN, server, words=words)
-            port, served, stop = self.port(program), [], threading.Event()
+            port, stop, served, lost = self.port(program), threading.Event(), [], []
+            cut = ConnectionResetError, http.client.IncompleteRead, ValueError
 
             def ask():
                 while not stop.wait(0.01):
-                    with contextlib.suppress(ConnectionResetError):  # not yet begun
+                    try:
                         served.append(int(get(port)))
+                    except cut as error:
+                        lost.append(error)
 
             with concurrent.futures.ThreadPoolExecutor() as pool:
-                clients = [pool.submit(ask) for _ in range(2)]
+                clients = [pool.submit(ask) for _ in range(4)]
                 try:
                     for value in range(1, 4):
                         program.expect("asked")
@@ -1860,8 +1863,7 @@ class ListenTest(Story):
                     client.result()
             self.assertEqual(set(served), {0, 1, 2, 3})
             self.assert_clean(program)
-            program.stop()
-            self.assertEqual(program.output.count("asked"), len(served))
+            self.assertLessEqual(len(lost), 3)  # one by each Ctrl-C, but not all four
 
         rows = [(ASYNCIO_SERVER, WRAPPED), (code(HTTP_SERVER, SERVE), PLAIN)]
         rows.append((code(WERKZEUG, SERVE), WRAPPED, "werkzeug"))
