@@ -755,10 +755,12 @@ class EndingTest(RunTest):
             self.assertEqual(program.status(), 130, program.output)
             self.assertNotRegex(program.output, "load.py|Fatal|unexp|ignored|waiting")
 
-        moments = [(True, "restarting$", 0.03 + moment * 0.05) for moment in range(3)]
+        # Once ours has been heeded: before that, two that meet are one to a program.
+        moments = [(True, "ending", 0.03 + moment * 0.05) for moment in range(3)]
         moments += [(True, "", 0), (True, "", 0.1), (False, "ending", 0)]
         ways = (PLAIN, once), (WRAPPED, "")
         rows = [(*way, *moment) for way in ways for moment in moments]
+        rows += [(WRAPPED, "", True, "restarting$", 0)]
         hook = "import sys\nsys.excepthook = lambda *_: print('shown', flush=True)"
         hook += " or time.sleep(1)\n"  # the watching thread sees the change meanwhile
         self.each(story, [*rows, (PLAIN, once + hook, False, "shown", 0)])
