@@ -1756,7 +1756,7 @@ def parse(words: "Words") -> "tuple[Facts, Words]":
     is_named = target not in ([], ["-"], ["-m"], ["-c"])
     if is_named and not options:  # argparse takes longer than all the rest
         return {}, target
-    load("argparse", "locale", "shutil")  # it imports those as it needs them
+    load("argparse", "locale", "shutil", *COLORS)  # it imports those as it needs them
     parser = make_parser()
     given = vars(parser.parse_args(options))
     if not is_named:
@@ -1823,6 +1823,7 @@ if IS_POSIX and not os.path.exists("/proc/self/stat"):
     SHELL_MODULES.append("subprocess")
     BOTH_MODULES.append("subprocess")
 PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
+COLORS = {"_colorize"} & sys.stdlib_module_names  # Python 3.13 has it
 
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
@@ -1889,7 +1890,7 @@ def show_error(text: str) -> None:
     """Show the exception that is being handled, and say what happens next."""
     error: "Any" = sys.exc_info()[1]
     if text:
-        load("ast", "tokenize")  # which traceback imports as it needs them
+        load("ast", "tokenize", *COLORS)  # which traceback imports as it needs them
         show_exception(error, error.__traceback__.tb_next)  # the first frame is ours
         say(text, RED)
 
