@@ -1094,7 +1094,8 @@ class Watcher:
     def stale(self) -> "set[str]":
         """Return the sources whose cached bytecode may be that of another version."""
         recently = time.time_ns() - 2 * 10**9
-        return self.pending | {path for path in self.own if saved_at(path) > recently}
+        recent = {path for path in self.own if saved_at(path) > recently}
+        return self.pending | self.compare(self.own) | recent
 
 
 # --- The others: files that are many, and have to take turns --------------------------
