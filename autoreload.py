@@ -1683,7 +1683,9 @@ else:
 del sys.modules[__name__]
 module = type(sys)("autoreload")
 module.__file__ = file
-type(__spec__.loader)("autoreload", file).exec_module(module)
+loader = type(__spec__.loader)("autoreload", file)
+module.__spec__ = type(__spec__)("autoreload", loader)
+loader.exec_module(module)
 try:
     import sitecustomize
 finally:
