@@ -3031,23 +3031,7 @@ class ReadmeTest(ProgramTest):
         program.expect("index.html changed, restarting", "saving", "ready")
         self.assertEqual(program.output.count("browser"), 1)
 
-    def test_no_connection_is_refused(self):
-        port, begun = free_port(), "start(); print('start', autoreload.restarts)"
-        text = self.snippet("listen(", port).replace("start()", begun)
-        program = self.program(app=text).run("-u", "app.py")
-        self.ask(port)
-        cut = ConnectionResetError, http.client.IncompleteRead  # but none is refused
-        for number in range(3):
-            program.expect(f"start {number}")
-            program.write("app.py", text + "#" * number)
-            program.expect("autoreload: app.py changed, restarting$")
-            for _ in range(50):  # while the old run ends, in between, and thereafter
-                with contextlib.suppress(*cut):
-                    get(port)
-            self.assertIn("Directory listing", get(port))
-
-    def test_a_request_is_finished_before_a_restart(self):
-        port = free_port()
+    def test_no_connection_is_refused_and_no_request_cut_off(self):
         slow = """
             import http.server, time
             class Handler(http.server.SimpleHTTPRequestHandler):
@@ -3056,15 +3040,25 @@ class ReadmeTest(ProgramTest):
                     time.sleep(0.5)
                     self.wfile.write(b"HTTP/1.0 200 OK\\r\\n\\r\\nin full")
         """
-        text = self.snippet("def drain", port)
+        port, begun = free_port(), "start(); print('start', autoreload.restarts)"
+        text = self.snippet("listen(", port).replace("start()", begun)
         text = text.replace("http.server.SimpleHTTPRequestHandler", "Handler")
-        program = self.program(app=code(slow, text)).run("app.py")
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            asking = pool.submit(self.ask, port)
-            program.expect("asked")
-            program.write("app.py", code(slow, text, "\n"))
-            program.expect("autoreload: app.py changed, restarting")
-            self.assertEqual(asking.result(), "in full")
+        program = self.program(app=code(slow, text)).run("-u", "app.py")
+        with concurrent.futures.ThreadPoolExecutor(51) as pool:
+            for number in range(3):
+                program.expect(f"start {number}")
+                asked = [pool.submit(self.ask, port)]
+                program.expect("asked")
+                program.write("app.py", code(slow, text, "#" * number))
+                program.expect("autoreload: app.py changed, restarting$")
+                # While the old run ends, in between, and thereafter.
+                asked += [pool.submit(get, port) for _ in range(50)]
+                self.assertEqual({each.result() for each in asked}, {"in full"})
+
+    def test_the_processor_time_is_shown(self):
+        text = self.snippet("process_time").replace(", tornado.web", "")
+        text = text.replace("sleep(5)", "sleep(0)").replace("sleep(60)", "sleep(0.1)")
+        self.program(app=text).run("app.py").expect("of a core$")
 
 
 class Notes:
