@@ -613,6 +613,8 @@ def has_children() -> bool:
 class Program:
     """The process that runs the user's code."""
 
+    is_looking = False  # whether the thread that watches runs
+
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
     are_hooks_done = False
@@ -683,9 +685,11 @@ class Program:
         mask = hold_back(signal.valid_signals())  # those are for the program's threads
         unpatched(_thread, "start_new_thread")(self.keep_looking, ())
         hold_back(mask)
+        # Python 3.11 may crash where it goes on, or ends, while a thread just starts.
+        wait_until(lambda: self.is_looking, monotonic() + 1)
 
     def keep_looking(self) -> None:
-        said = set()
+        self.is_looking, said = True, set[str]()
         while True:
             sleep(min(self.watcher.settings["check_time"] / 5000, 1))
             try:
