@@ -292,7 +292,8 @@ class Shell:
     def wait_for_change(self) -> None:
         files, folders = self.report.last("failure", ([], []))
         outcome = "failed" if "failure" in self.report.told else self.child.outcome()
-        self.watcher.watch_sources(files, folders, self.child.status != 0)
+        if self.child.status:
+            self.watcher.watch_sources(files, folders)
         say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
         while not (reason := self.watcher.look_for_reason("waiting for a change")):
             self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
@@ -1031,14 +1032,13 @@ class Watcher:
             self.own.add(path)
         self.others.globs.setdefault(path, moment)
 
-    def watch_sources(self, files: "Words", folders: "Words", has_failed: bool) -> None:
+    def watch_sources(self, files: "Words", folders: "Words") -> None:
         """Watch for new sources, and wherever a failure can be mended."""
         for file in files:
             self.add_since(self.own, file, self.began)
         sources = {path for path in self.own if path.endswith(".py")}
-        found = {*folders, *map(os.path.dirname, sources.union(files))}
-        found |= {self.directory} if has_failed else set()
-        self.others.is_awaited = has_failed
+        found = {self.directory, *folders, *map(os.path.dirname, sources.union(files))}
+        self.others.is_awaited = True
         for folder in found - {os.sep, ""}:
             if is_installed(os.path.join(folder, "")):
                 self.others.folders.setdefault(folder, saved_at(folder))
