@@ -301,7 +301,8 @@ class Shell:
 
     def wait_a_moment(self, seconds: float) -> None:
         """Wait while there is no program; end if that is the user's will."""
-        if (number := self.child.wait(seconds)) in numbers_of(ENDING):
+        number = self.child.wait(seconds)
+        if number and number in numbers_of(ENDING):
             self.end(-number)
         if is_broken(1):
             self.end(self.child.status)
@@ -373,8 +374,10 @@ class Posix:
     def wait(self, seconds: float) -> int:
         """Wait for a signal; return its number, or 0 if none has come in time."""
         is_there = select.select([self.inbox], [], [], seconds)[0]
-        number = self.inbox.recv(1)[0] if is_there else 0
-        self.reap()
+        self.reap()  # always: what a plain first run has left may be ended already
+        if not is_there:
+            return 0
+        number = self.inbox.recv(1)[0]
         if number in numbers_of(ENDING):
             self.asked = monotonic(), number
         return number
@@ -713,9 +716,11 @@ class Program:
         reason = self.watcher.look_for_reason("the old code runs on")
         if "request" in self.report.told:
             reason = reason or "restart() was called"
-        self.watcher.hear(self.report)
+        if not reason or is_debugging():
+            return
+        self.watcher.hear(self.report)  # the user may just have sent a signal
         grace_ends = self.report.last("signal", -1e9) + self.watcher.settings["grace"]
-        if reason and monotonic() > grace_ends and not is_debugging():
+        if monotonic() > grace_ends:
             self.end(reason)
 
     def end(self, reason: str) -> None:
