@@ -1258,7 +1258,7 @@ class Guard:
         now = monotonic()
         if now < self.due and changed <= self.next_streak.keys():
             return
-        is_soon = now < self.began + 2
+        is_soon = now < self.began + 1
         self.next_streak = {p: self.streak.get(p, 0) + 1 for p in changed if is_soon}
         count = min(self.next_streak.values(), default=0)
         pause = min(2.0 ** (count - 5), 30) if count >= 3 else 0
