@@ -247,9 +247,10 @@ class Shell:
     def look(self) -> None:
         """See whether the program still watches; if not, end it for a change."""
         self.watcher.hear(self.report)
-        # It may be stopped, by a debugger also, or be within its grace.
-        if self.child.is_stopped or {"debugger", "restart"} & self.report.told.keys():
-            return
+        asked = self.report.last("restart", {"moment": NEVER[0]})["moment"]
+        is_ending = monotonic() < asked + 2 * self.watcher.settings["grace"] + 5
+        if is_ending or self.child.is_stopped or "debugger" in self.report.told:
+            return  # a debugger may have stopped its threads
         if not self.report.count_silence():
             return
         if "began" not in self.report.told and not self.is_deaf:
