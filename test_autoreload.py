@@ -1000,13 +1000,13 @@ class NothingMissedTest(RunTest):
         # Before, it works for a while: its processor time tells when it was started.
         module = """
             import own, os, time; VALUE = own.VALUE
-            while time.process_time() < 0.2: pass
+            while time.process_time() < 0.4: pass
             if VALUE == 1: open("own.py", "w").write("VALUE = 22")
         """
         older = code(module) + "if VALUE == 1: os.utime('own.py', (10**9, 10**9))\n"
         itself = """
             VALUE = 1; import time
-            while time.process_time() < 0.2: pass
+            while time.process_time() < 0.4: pass
             text = open(__file__).read().replace("VALUE = 1;", "VALUE = 22;", 1)
             if VALUE == 1: open(__file__, "w").write(text)
         """
