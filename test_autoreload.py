@@ -125,6 +125,8 @@ NOT_ON_WINDOWS = {
         test_a_client_waits_while_a_restart_or_a_failure_is_waited_for
         test_only_the_socket_file_of_a_dead_server_is_removed
         test_servers_answer_every_request_and_finish_what_they_have_begun""",
+    "Wine lets nobody listen where somebody tries to connect": """
+        test_a_request_is_finished_before_a_restart""",
     "a pipe does not tell that its reader has gone": """
         test_the_loop_ends_when_nobody_reads_its_output_any_more""",
     "there are neither masks, limits, umask nor odd files": """
@@ -244,7 +246,9 @@ class Program:
     def link(self, target, name):
         """Have a symbolic link point there, at once if it pointed elsewhere."""
         if WINDOWS:  # only an administrator may make one
-            return shutil.copy(os.path.join(self.directory, target), self.path(name))
+            target = os.path.join(self.directory, target)
+            copy = shutil.copytree if os.path.isdir(target) else shutil.copy
+            return copy(target, self.path(name))
         os.symlink(target, self.path("new link"))
         replace(self.path("new link"), self.path(name))
 
@@ -1038,7 +1042,8 @@ class NothingMissedTest(RunTest):
 
         rows = ("", "app/late"), ("..", "late"), ("other/../lib", "app/lib/late")
         another = "", "app/late", "import copied\ncopied.start()\n"
-        self.each(story, [*rows, ("link", "app/lib/late"), another])
+        link = () if WINDOWS else [("link", "app/lib/late")]
+        self.each(story, [*rows, *link, another])
 
     def test_an_edit_while_the_program_stops(self):
         text = "import own\n" + code(SLOW).replace('"up"', '"up", own.VALUE')
@@ -1184,7 +1189,7 @@ class RecoveryTest(ProgramTest):
                 {"csv.py": None},
                 {"csv": ""},
             ),
-            ("a mode", denied, {"x.py": 0o640}, {"x": ""}),
+            *([] if WINDOWS else [("a mode", denied, {"x.py": 0o640}, {"x": ""})]),
             ("an odd exception", odd, {"a.py": "bad = 0"}, {"a": "bad = 1"}),
         )
         if sys.version_info >= (3, 11):
@@ -1365,7 +1370,8 @@ class WatchTest(ProgramTest):
             ("a[1].txt", "save a[1].txt"),
             ("current/x.txt", *swap),
         )
-        self.each(self.story, at_once)
+        is_possible = lambda row: not (WINDOWS and swap[0] in row)  # noqa: E731
+        self.each(self.story, filter(is_possible, at_once))
         once_seen = (  # what is gone can be missed only then
             ("data", new, new, deep, deep, moved),
             ("data", new, "remove data/new.txt", *away, new),
@@ -1375,7 +1381,7 @@ class WatchTest(ProgramTest):
             ("current/*.txt", *swap),
         )
         story = functools.partial(self.story, seen="import time; time.sleep(0.3)")
-        self.each(story, once_seen)
+        self.each(story, filter(is_possible, once_seen))
 
     def test_paths_of_the_command_line(self):
         program = self.program(**{"in/app": app("")})
@@ -1463,7 +1469,7 @@ class WatchTest(ProgramTest):
         if os.path.isfile(importlib.util.find_spec("_heapq").origin or ""):
             heap = "lib/_heapq.*", "import _heapq", "_heapq.__file__"
             rows += [("lib", extension, *heap)]
-        self.each(story, rows)
+        self.each(story, rows[:1] if WINDOWS else rows)
 
     def test_thousands_of_files_delay_no_edit(self):
         modules = dict.fromkeys(("old", "b", "c", "d"), "")
@@ -1988,8 +1994,7 @@ class ChildrenTest(Story):
         rows += [("forkserver", 2, PLAIN, processes), ("fork", 1, WRAPPED, pool)]
         rows += [("spawn", 1, PLAIN, executor), ("forkserver", 2, WRAPPED, executor)]
         if WINDOWS:  # which has no resource tracker
-            rows = [("spawn", 0, PLAIN, processes), ("spawn", 0, WRAPPED, executor)]
-            rows += [("spawn", 1, WRAPPED, pool)]
+            rows = [("spawn", 0, PLAIN, processes), ("spawn", 1, WRAPPED, pool)]
         self.each(story, rows)
 
     @each(*BOTH)
@@ -2525,7 +2530,8 @@ class CrashTest(Story):
         ]
         if WINDOWS:  # a signal ends a process there, and nobody removes its directory
             rows = [row for row in rows if row[0] not in (self.end, self.be_away)]
-            rows = [row for row in rows if not {USE_UP, execute, fault} & {*row}]
+            others = USE_UP, execute, fault
+            rows = [row for row in rows if not any(way in row for way in others)]
         if shutil.which("unshare") and not subprocess.call([*UNSHARE, "true"]):
             states = (SLEEP, "up 0"), exits, (UP, "ended, waiting")
             rows += [(self.end, PID_1, signal.SIGTERM, *state) for state in states]
