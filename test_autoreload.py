@@ -767,7 +767,9 @@ class EndingTest(RunTest):
         rows += [(WRAPPED, "", True, "restarting$", 0)]
         hook = "import sys\nsys.excepthook = lambda *_: print('shown', flush=True)"
         hook += " or time.sleep(1)\n"  # the watching thread sees the change meanwhile
-        self.each(story, [*rows, (PLAIN, once + hook, False, "shown", 0)])
+        if not WINDOWS:  # there the first run of start() is not plain
+            rows.append((PLAIN, once + hook, False, "shown", 0))
+        self.each(story, rows)
 
 
 REPORT = """
@@ -1686,7 +1688,9 @@ class InterruptTest(Story):
             (STUCK, f"app.py:({line}|{line - 1}|{line - 2})"),
             (thread + SLEEP, ".*"),
         ]
-        rows += [(IGNORING,), (default,), (pool + UP,), (pool + UP, "", WRAPPED, "")]
+        rows += [(IGNORING,), (default,)]
+        if not WINDOWS:  # where no wait for a thread heeds Ctrl-C
+            rows += [(pool + UP,), (pool + UP, "", WRAPPED, "")]
         self.each(story, rows)
 
 
@@ -2529,7 +2533,8 @@ class CrashTest(Story):
             *((self.be_away, words) for words in (PLAIN, WRAPPED)),
         ]
         if WINDOWS:  # a signal ends a process there, and nobody removes its directory
-            rows = [row for row in rows if row[0] not in (self.end, self.be_away)]
+            posix = self.end, self.be_away, self.be_deaf
+            rows = [row for row in rows if row[0] not in posix]
             others = USE_UP, execute, fault
             rows = [row for row in rows if not any(way in row for way in others)]
         if shutil.which("unshare") and not subprocess.call([*UNSHARE, "true"]):
