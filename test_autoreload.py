@@ -389,7 +389,7 @@ class Program:
 
 
 # Some saves within a second go unseen where the times of files are whole seconds.
-SECONDS = "Installed writes_itself each_start quick_saves has_caught no_change nobody"
+SECONDS = "Installed itself each_start quick caught no_change nobody late_import start_up"
 
 
 class ProgramTest(unittest.TestCase):
