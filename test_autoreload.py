@@ -389,7 +389,7 @@ class Program:
 
 
 # Some saves within a second go unseen where the times of files are whole seconds.
-SECONDS = "Installed each_start quick caught no_change nobody_imports late_import start_up"
+SECONDS = "Installed each_start quick caught no_change y_imports late_import start_up"
 
 
 class ProgramTest(unittest.TestCase):
