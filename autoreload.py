@@ -819,10 +819,13 @@ def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]"
 def position(program: Program) -> str:
     """Return where the main thread is, in the user's own code if it is there."""
     stack = traceback.walk_stack(sys._current_frames().get(program.main_ident))
-    theirs = [(f.f_code, n) for f, n in stack if f.f_globals is not globals()]
-    places = [(absolute(code.co_filename), line) for code, line in theirs]
-    path, line = min(places, key=lambda place: is_installed(place[0]), default=("", 0))
-    return f"{name_of(path, program.launch.directory)}:{line}" if path else "its end"
+    places = [
+        (f.f_code.co_filename, n) for f, n in stack if f.f_globals is not globals()
+    ]
+    outer = [place for place in places if not is_installed(absolute(place[0]))]
+    for path, line in [p for p in outer if "<frozen" not in p[0]] or places:
+        return f"{name_of(absolute(path), program.launch.directory)}:{line}"
+    return "its end"
 
 
 def requests_are_done() -> bool:
