@@ -100,40 +100,21 @@ PRESSER = """if True:
         kernel.GenerateConsoleCtrlEvent(0, 0)
         print(kernel.FreeConsole(), flush=True)  # or the console would stay
 """
-# What Windows cannot have, and the tests that are about that.
+# What a platform cannot have, and words from the names of the tests about that.
 NOT_ON_WINDOWS = {
-    "start() in a plain program is the shell there": """
-        test_the_first_run_of_a_plain_program_ends_as_without_us""",
-    "a file that is run cannot be renamed there": """
-        test_whatever_is_missing_later_is_waited_for""",
-    "there is no terminal with modes and jobs": """
-        test_input_works_before_and_after_a_restart test_echo_and_lines_are_restored
-        test_jobs_in_the_background_and_without_control_are_restarted
-        test_a_stopped_job_goes_on_in_the_foreground""",
-    "there is no fork": """
-        test_forked_workers_are_replaced test_a_worker_forked_during_the_stop_ends_too
-        test_workers_end_by_sigterm_although_the_program_ignores_the_interrupt
-        test_what_a_crash_leaves_is_ended_before_the_next_run
-        test_a_worker_whose_parent_has_not_started_us_is_no_second_shell
-        test_forks_while_a_save_is_looked_at_do_not_hang
-        test_a_worker_s_watch_and_restart_reach_the_parent
-        test_many_restarts_leak_nothing""",
-    "Ctrl-C reaches a whole console, so we raise it in the program alone": """
-        test_other_programs_are_interrupted_and_what_left_the_group_lives""",
-    "listen() opens an ordinary socket there": """
-        test_an_address_keeps_its_socket_while_each_run_asks_for_it test_no_connection_is_refused
-        test_a_client_waits_while_a_restart_or_a_failure_is_waited_for
-        test_only_the_socket_file_of_a_dead_server_is_removed
-        test_servers_answer_every_request_and_finish_what_they_have_begun""",
-    "Wine lets nobody listen where somebody tries to connect": """
-        test_a_request_is_finished_before_a_restart""",
-    "a pipe does not tell that its reader has gone": """
-        test_the_loop_ends_when_nobody_reads_its_output_any_more""",
-    "a file has no time there but those that anybody can set": """
-        test_no_stale_bytecode_of_the_same_mtime_second_is_run""",
-    "there are neither masks, limits, umask nor odd files": """
-        test_each_run_finds_what_the_launch_found
-        test_odd_files_and_directories_in_a_watched_directory""",
+    "the first run of start() is the shell": "plain_program_ends_as",
+    "a file that is run cannot be renamed": "missing_later",
+    "a terminal has neither modes nor jobs": "input_works echo_and _background stopped",
+    "there is no fork": "_fork by_sigterm crash_leaves not_started worker_s_watch leak_",
+    "Ctrl-C is for a whole console, so ours is raised in the program": "left_the_group",
+    "listen() is ordinary": "keeps_its is_refused client_waits socket_file every_request",
+    "a pipe does not tell that its reader has gone": "nobody_reads",
+    "anybody can set all times that a file has": "same_mtime_second",
+    "there are no masks, limits, umask, odd files": "launch_found odd_files",
+}
+NOT_BY_SECONDS = {
+    "the times of files are whole seconds": """
+        Installed each_start quick caught no_change y_imports late_import start_up""",
 }
 CONTROL_C = 0xC000013A  # the exit status of what Ctrl-C has ended on Windows
 janitor = None  # a process that reads who was started, and ends who is left after us
@@ -390,17 +371,14 @@ class Program:
         self._holder.cleanup()
 
 
-# Some saves within a second go unseen where the times of files are whole seconds.
-SECONDS = "Installed each_start quick caught no_change y_imports late_import start_up"
-
-
 class ProgramTest(unittest.TestCase):
     def setUp(self):
         is_coarse = not os.stat(tempfile.gettempdir()).st_mtime_ns % 10**9
-        if is_coarse and any(word in self.id() for word in SECONDS.split()):
-            self.skipTest("file times are whole seconds")
-        for reason, names in NOT_ON_WINDOWS.items() if WINDOWS else ():
-            if {self._testMethodName, type(self).__name__} & {*names.split()}:
+        skipped = (NOT_BY_SECONDS if is_coarse else {}) | (
+            NOT_ON_WINDOWS if WINDOWS else {}
+        )
+        for reason, words in skipped.items():
+            if any(word in self.id() for word in words.split()):
                 self.skipTest(reason)
 
     def program(self, **files):
