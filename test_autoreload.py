@@ -186,6 +186,19 @@ def replace(source, path):
     become(done)
 
 
+def started(words, **options):
+    """Start a process; Wine says now and then that it cannot: "internal error"."""
+
+    def start():
+        try:
+            return subprocess.Popen(words, **options)
+        except OSError as error:
+            if getattr(error, "winerror", None) != 1359:
+                raise
+
+    return become(start)
+
+
 @functools.cache
 def compiled():
     """Return the file's bytecode, so that not every program has to compile it."""
@@ -247,11 +260,10 @@ class Program:
         self.output = self._unread = ""
         environment = options.pop("env", clean_environment())
         environment.setdefault("TMPDIR", self.temporary)
-        self.process = subprocess.Popen(
+        options = {"cwd": self.directory, "stdin": subprocess.DEVNULL} | options
+        self.process = started(
             [sys.executable, *arguments],
-            cwd=options.pop("cwd", self.directory),
             env=environment,
-            stdin=options.pop("stdin", subprocess.DEVNULL),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
