@@ -235,7 +235,7 @@ class Shell:
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
-        while self.child.pid:
+        while self.child.pid or self.child.early():
             number = self.child.wait(2)
             if self.child.pid and number in numbers_of(PASSED):
                 self.report.tell("signal", monotonic())
