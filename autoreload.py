@@ -1635,7 +1635,13 @@ class Launch:
             os.stat(FILE)
             os.execve(self.executable, words, environment)
 
-        persist(execute, self.directory, lambda: sleep(0.2))
+        def wait() -> None:
+            sleep(0.2)
+            if signal.SIGINT in signal.sigpending():  # no thread takes it any more
+                Report(state["folder"]).remove()
+                os._exit(130)
+
+        persist(execute, self.directory, wait)
 
     def put_back(self, sockets: "set[int]") -> None:
         """Undo what the program did to the process; the shell sees to the signals."""
