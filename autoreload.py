@@ -755,8 +755,8 @@ def stop(program: Program) -> None:
     for hook, wants_paths in program.hooks:
         words = [sorted(program.watcher.pending)] if wants_paths else []
         if not call_hook(hook, words, program.io_loop, deadline):
-            name = getattr(hook, "__qualname__", hook)
-            say(f"hook {name} is not done after {grace:g} s, restarting anyway", RED)
+            text = f"hook {hook_name(hook)} is not done after {grace:g} s"
+            say(f"{text}, restarting anyway", RED)
     program.are_hooks_done = True
     deadline, before = monotonic() + grace, last_error()
     atexit.unregister(at_exit)
@@ -920,7 +920,7 @@ def call_hook(
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done: "list[bool]" = []  # whether it was: in time, or not
     kept: "list[object]" = []  # a task that nobody refers to may vanish
-    text = f"hook {getattr(hook, '__qualname__', hook)} failed, restarting anyway"
+    text = f"hook {hook_name(hook)} failed, restarting anyway"
 
     async def finish(awaitable: "Any") -> None:
         try:
@@ -947,6 +947,11 @@ def call_hook(
     wait_until(lambda: bool(done), max(deadline, monotonic() + 0.01))
     done.append(False)
     return done[0]
+
+
+def hook_name(hook: object) -> str:
+    name = attempt(lambda: str(getattr(hook, "__qualname__", hook)))
+    return name or type(hook).__name__  # whose repr() has failed
 
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
