@@ -1461,20 +1461,23 @@ class Report:
 
     def tell(self, kind: str, value: "Any" = None) -> bool:
         """Append a line, from any thread; return whether all is written."""
-        self._unwritten.append(marshal.dumps((kind, value)).hex().encode() + b"\n")
+        line = marshal.dumps((kind, value)).hex().encode()
+        self._unwritten.append(b"\n%b\n" % line)  # the last one may have been cut off
         # Opened each time: a program may close descriptors that are not its.
         fd = attempt(lambda: os.open(self.path, os.O_WRONLY | os.O_APPEND))
+        is_written = fd is not None
         while fd is not None and (line := attempt(lambda: self._unwritten.pop(0))):
-            attempt(lambda: os.write(fd, line))
+            is_written = attempt(lambda: os.write(fd, line)) == len(line)
         attempt(lambda: os.close(fd))
-        return fd is not None
+        return is_written
 
     def news(self) -> "Iterator[tuple[str, Any]]":
         data = read(self.path, self._position)
         *lines, rest = data.split(b"\n")
         self._position += len(data) - len(rest)
-        for line in lines:
-            yield marshal.loads(bytes.fromhex(line.decode()))
+        for line in lines:  # on a full disk, not all of them are whole
+            if told := attempt(lambda: marshal.loads(bytes.fromhex(line.decode()))):
+                yield told
 
     def last(self, kind: str, default: "Any") -> "Any":
         return self.told.get(kind, [default])[-1]
