@@ -348,6 +348,8 @@ class Posix:
         for number in ignored_signals() | ignored:  # a plain program may change that
             handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
             signal.signal(number, handler)
+        while IS_POSIX and os.open(os.devnull, os.O_RDWR) < 3:
+            pass  # else messages would go into a socket of ours, for a closed stderr
         self.inbox, self.outbox = socket.socketpair()
         self.outbox.setblocking(False)
         signal.set_wakeup_fd(self.outbox.fileno(), warn_on_full_buffer=False)
