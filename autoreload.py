@@ -864,6 +864,7 @@ def at_exit(program: Program) -> None:
         folders = filter(os.path.isdir, search_path())
         program.report.tell("failure", [failure_files(error), list(folders)])
         if not program.state:
+            hold_back({signal.SIGINT})  # the next one is for the shell
             end_processes(descendants, 0.5)
             close_files()
             program.become_shell(1)
