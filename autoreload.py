@@ -1715,7 +1715,12 @@ module = type(sys)("autoreload")
 module.__file__ = file
 loader = type(__spec__.loader)("autoreload", file)
 module.__spec__ = type(__spec__)("autoreload", loader)
-loader.exec_module(module)
+try:
+    loader.exec_module(module)
+except BaseException:
+    import _signal
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
+    raise
 try:
     import sitecustomize
 finally:
