@@ -1192,8 +1192,8 @@ class Imports:
         """Note the file that an import is about to read, on whatever thread."""
         entries = map(str, sys.path if path is None else path)
         own = [entry for entry in entries if not is_installed(os.path.join(entry, ""))]
-        if spec := attempt(lambda: find_spec(name, own)):
-            self.note(absolute(spec.origin or ""))
+        if origin := attempt(lambda: find_spec(name, own).origin):
+            self.note(absolute(origin))
 
     def note(self, path: str) -> None:
         """Report a file as it is now; see that no stale bytecode is run for it."""
