@@ -235,7 +235,7 @@ class Shell:
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
-        while self.child.pid or self.child.early():
+        while self.child.pid or self.child.unheard():
             number = self.child.wait(2)
             if self.child.pid and number in numbers_of(PASSED):
                 self.report.tell("signal", monotonic())
@@ -366,10 +366,10 @@ class Posix:
         self.asked = NEVER
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
-        for number in numbers_of(TYPED).intersection(self.early()):
+        for number in numbers_of(TYPED).intersection(self.unheard()):
             send(number, [self.pid])  # it came from the terminal before the program did
 
-    def early(self) -> bytes:
+    def unheard(self) -> bytes:
         """Return the signals that wait() is still to return."""
         is_there = select.select([self.inbox], [], [], 0)[0]
         return self.inbox.recv(99, socket.MSG_PEEK) if is_there else b""
@@ -439,7 +439,7 @@ class Windows(Posix):
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         self.asked = NEVER
-        if numbers_of(ENDING).intersection(self.early()):
+        if numbers_of(ENDING).intersection(self.unheard()):
             self.status = CONTROL_C
             return
         self.process = subprocess.Popen(words, env=environment)
@@ -492,7 +492,7 @@ class Terminal:
 
     def is_foreground(self) -> bool:
         """Whether what is typed there, as Ctrl-C, goes to our process group."""
-        return not IS_POSIX or bool(self.ask(os.tcgetpgrp) == os.getpgrp())
+        return bool(self.ask(os.tcgetpgrp) == os.getpgrp())
 
     def restore(self, is_restart: bool = True) -> None:
         """Put the settings back, and us into the foreground if nobody is there."""
@@ -1702,7 +1702,7 @@ def inheritable_descriptors() -> "set[int]":
 
 # --- The way in: how the program, run by Python itself, comes to have us in it --------
 
-HOOK = """\
+SITECUSTOMIZE = """\
 import os, sys
 folder, path, file, state = {}
 sys.path.remove(folder)
@@ -1741,7 +1741,7 @@ def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
         environment[STATE] = marshal.dumps(state).hex()
         return [*words, FILE, *shell.target], environment
     with open(os.path.join(folder, "sitecustomize.py"), "x", encoding="ascii") as file:
-        file.write(HOOK.format(ascii((folder, path, FILE, state))))
+        file.write(SITECUSTOMIZE.format(ascii((folder, path, FILE, state))))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, path]))
     return [*words, *shell.target], environment
 

@@ -1597,16 +1597,17 @@ class HookTest(Story):
             async def leaving_later(): sys.exit(3)
             async def cancelled(): raise asyncio.CancelledError
             class Odd: __await__ = 3
+            class Shy: __call__ = __repr__ = lambda self: 1 / 0
             def hanging(): time.sleep(60)
             async def hanging_later(): await asyncio.sleep(60)
             hooks = [failing, failing_later, leaving, leaving_later, cancelled, Odd]
-            hooks += [print, int, hanging, hanging_later]
+            hooks += [Shy(), print, int, hanging, hanging_later]
             for hook in hooks + [hanging] * 30:  # which share one grace period
                 autoreload.add_reload_hook(hook)
         """
         program = self.start(hooks, SLEEP)
         failed = "autoreload: hook {} failed, restarting anyway$"
-        names = "failing failing_later leaving leaving_later cancelled Odd".split()
+        names = "failing failing_later leaving leaving_later cancelled Odd Shy".split()
         late = "autoreload: hook {} is not done after 1 s, restarting anyway$"
         lates = map(late.format, ("hanging", "hanging_later", "hanging"))
         self.edit(program, *map(failed.format, names), *lates)
