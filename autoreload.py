@@ -1057,7 +1057,7 @@ class Watcher:
         found = {self.directory, *folders, *map(os.path.dirname, sources.union(files))}
         self.others.is_awaited = True
         for folder in found - {os.sep, ""}:
-            if is_installed(os.path.join(folder, "")):
+            if is_installation(folder):
                 self.others.folders.setdefault(folder, saved_at(folder))
             else:
                 self.others.globs.setdefault(f"{folder}/**/*.py", self.began)
@@ -1191,8 +1191,8 @@ class Imports:
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> None:
         """Note the file that an import is about to read, on whatever thread."""
         entries = map(str, sys.path if path is None else path)
-        own = [entry for entry in entries if not is_installed(os.path.join(entry, ""))]
-        if origin := attempt(lambda: find_spec(name, own).origin):
+        own = [entry for entry in entries if not is_installation(entry)]
+        if own and (origin := attempt(lambda: find_spec(name, own).origin)):
             self.note(absolute(origin))
 
     def note(self, path: str) -> None:
@@ -1222,7 +1222,7 @@ class Imports:
         ways = {name for name in names if name.startswith("multiprocessing.popen_")}
         if ways - {"multiprocessing.popen_fork"}:  # its workers import by themselves
             for folder in {watcher.directory, *search_path()}:
-                if len(folder) > 1 and not is_installed(os.path.join(folder, "")):
+                if len(folder) > 1 and not is_installation(folder):
                     found = f"{folder}/**/*.py", None, watcher.began
                     self.report.tell("watch", found)
 
@@ -1343,7 +1343,10 @@ def installed_roots() -> "Words":
 
 def is_installed(path: str) -> bool:
     """Whether a file is not the user's own, by the real path of its directory."""
-    folder = os.path.dirname(path)
+    return is_installation(os.path.dirname(path))
+
+
+def is_installation(folder: str) -> bool:
     if folder not in installed_folders:
         real = os.path.join(os.path.realpath(folder), "")
         roots = tuple(os.path.join(root, "") for root in installed_roots())
