@@ -621,6 +621,7 @@ class Program:
     """The process that runs the user's code."""
 
     is_looking = False  # whether the thread that watches runs
+    looks = 0  # how often it has looked
 
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
@@ -708,12 +709,15 @@ class Program:
 
     def look(self) -> None:
         """Look once; restart if something has changed, end if the shell is gone."""
-        self.report.beat()
-        self.watcher.hear(self.report)
-        if "pydevd" in sys.modules and "debugger" not in self.report.told:
-            self.report.tell("debugger")
-        if IS_POSIX and self.state and os.getppid() != self.state["pid"]:
-            self.end("")
+        self.looks += 1
+        # Each of these takes its time, so every `check_time`, or at once if we told.
+        if self.looks % 5 == 1 or self.report.is_new:
+            self.report.beat()
+            self.watcher.hear(self.report)
+            if "pydevd" in sys.modules and "debugger" not in self.report.told:
+                self.report.tell("debugger")
+            if IS_POSIX and self.state and os.getppid() != self.state["pid"]:
+                self.end("")
         if monotonic() >= self.watcher.due:
             self.imports.list_modules()
         reason = self.watcher.look_for_reason("the old code runs on")
@@ -1452,6 +1456,7 @@ class Report:
     def __init__(self, folder: str) -> None:
         self.folder = folder  # private; "" if there is none yet
         self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
+        self.is_new = False  # whether we have told what we have not heard yet
         self._unwritten: "list[bytes]" = []  # while there is no file
         self._position, self._beat, self._silent = 0, 0, 0
 
@@ -1475,9 +1480,11 @@ class Report:
         while fd is not None and (line := attempt(lambda: self._unwritten.pop(0))):
             is_written = attempt(lambda: os.write(fd, line)) == len(line)
         attempt(lambda: os.close(fd))
+        self.is_new = True
         return is_written
 
     def news(self) -> "Iterator[tuple[str, Any]]":
+        self.is_new = False
         data = read(self.path, self._position)
         *lines, rest = data.split(b"\n")
         self._position += len(data) - len(rest)
