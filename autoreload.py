@@ -235,7 +235,7 @@ class Shell:
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
-        while self.child.pid or self.child.unheard():
+        while self.child.pid or self.child.heard:
             number = self.child.wait(2)
             if self.child.pid and number in numbers_of(PASSED):
                 self.report.tell("signal", monotonic())
@@ -338,6 +338,7 @@ class Posix:
     def __init__(self, state: "Facts") -> None:
         self.status: int = state.get("status", 0)  # -n: it has died of signal n
         self.asked = NEVER  # when, monotonic, and by which signal the user said: end
+        self.heard: "set[int]" = set()  # signals that wait() is still to return
         self.terminal = Terminal()
         self.neighbours = set(members(os.getpgrp()) if self.terminal.is_there else ())
         self.hear_signals(state)
@@ -354,7 +355,7 @@ class Posix:
         self.outbox.setblocking(False)
         signal.set_wakeup_fd(self.outbox.fileno(), warn_on_full_buffer=False)
         for number in numbers_of(PASSED) - ignored | numbers_of(["SIGCHLD"]):
-            signal.signal(number, lambda number, frame: None)
+            signal.signal(number, lambda number, frame: self.heard.add(number))
         mask = hold_back(numbers_of(["SIGTTOU"]))  # which would stop Terminal.restore()
         self.mask = state.get("mask", mask)
 
@@ -366,21 +367,15 @@ class Posix:
         self.asked = NEVER
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
-        for number in numbers_of(TYPED).intersection(self.unheard()):
+        for number in numbers_of(TYPED).intersection(self.heard):
             send(number, [self.pid])  # it came from the terminal before the program did
-
-    def unheard(self) -> bytes:
-        """Return the signals that wait() is still to return."""
-        is_there = select.select([self.inbox], [], [], 0)[0]
-        return self.inbox.recv(99, socket.MSG_PEEK) if is_there else b""
 
     def wait(self, seconds: float) -> int:
         """Wait for a signal; return its number, or 0 if none has come in time."""
-        is_there = select.select([self.inbox], [], [], seconds)[0]
+        if select.select([self.inbox], [], [], 0 if self.heard else seconds)[0]:
+            self.inbox.recv(4096)  # which only ends the wait; it may have been full
         self.reap()  # always: what a plain first run has left may be ended already
-        if not is_there:
-            return 0
-        number = self.inbox.recv(1)[0]
+        number = self.heard.pop() if self.heard else 0
         if number in numbers_of(ENDING):
             self.asked = monotonic(), number
         return number
@@ -439,7 +434,7 @@ class Windows(Posix):
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         self.asked = NEVER
-        if numbers_of(ENDING).intersection(self.unheard()):
+        if numbers_of(ENDING).intersection(self.heard):
             self.status = CONTROL_C
             return
         self.process = subprocess.Popen(words, env=environment)
