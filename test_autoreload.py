@@ -104,7 +104,8 @@ PRESSER = """if True:
 NOT_ON_WINDOWS = {
     "the first run of start() is the shell": "plain_program_ends_as",
     "a file that is run cannot be renamed": "missing_later",
-    "a terminal has neither modes nor jobs": "input_works echo_and _background stopped",
+    "a terminal has neither modes nor jobs": """
+        input_works coloured echo_and _background stopped""",
     "there is no fork": "_fork by_sigterm crash_leaves not_started worker_s_watch leak_",
     "Ctrl-C is for a whole console, so ours is raised in the program": "left_the_group",
     "listen() is ordinary": "keeps_its is_refused client_waits socket_file every_request",
