@@ -754,8 +754,8 @@ def stop(program: Program) -> None:
     grace = program.watcher.settings["grace"]
     deadline = monotonic() + grace
     for hook, wants_paths in program.hooks:
-        words = [sorted(program.watcher.pending)] if wants_paths else []
-        if not call_hook(hook, words, program.io_loop, deadline):
+        args = [sorted(program.watcher.pending)] if wants_paths else []
+        if not call_hook(hook, args, program.io_loop, deadline):
             text = f"hook {hook_name(hook)} is not done after {grace:g} s"
             say(f"{text}, restarting anyway", RED)
     program.are_hooks_done = True
