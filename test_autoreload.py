@@ -46,10 +46,7 @@ DEADLINE = 60 if sys.platform == "win32" else 20
 
 
 def session(sid):
-    """Return the processes of a session, with the letter of their state.
-
-    But for a zombie whose parent is gone: process 1 reaps it, in its own time.
-    """
+    """Return the processes of a session, with the letter of their state."""
     rows, found = [], {}
     for path in glob.glob("/proc/[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -64,7 +61,7 @@ def session(sid):
             is_there = os.getsid(int(pid)) == sid
         except OSError:  # macOS has forgotten it for a zombie
             is_there = state[0] == "Z" and int(parent) in found
-        if is_there and (state[0], parent) != ("Z", "1"):
+        if is_there and (state[0], parent) != ("Z", "1"):  # which reaps in its own time
             found[int(pid)] = state[0]
     return found
 
@@ -201,8 +198,7 @@ def compiled():
     """Return the file's bytecode, so that not every program has to compile it."""
     with tempfile.TemporaryDirectory() as directory:
         cache = os.path.join(directory, "cache")
-        with open(py_compile.compile(autoreload.__file__, cache), "rb") as file:
-            return file.read()
+        return pathlib.Path(py_compile.compile(autoreload.__file__, cache)).read_bytes()
 
 
 class Program:
@@ -214,14 +210,12 @@ class Program:
         self.temporary = os.path.join(self._holder.name, "tmp")  # short, for sockets
         os.mkdir(self.directory)
         os.mkdir(self.temporary)
-        self.process = None
+        self.process, self._unread = None, ""
         self.output = ""  # all that it has printed, on stdout and stderr
-        self._unread = ""
         shutil.copy2(autoreload.__file__, self.path(NAME + ".py"))
         cache = self.path(importlib.util.cache_from_source(NAME + ".py"))
         os.mkdir(os.path.dirname(cache))
-        with open(cache, "wb") as file:
-            file.write(compiled())
+        pathlib.Path(cache).write_bytes(compiled())
         for name, text in files.items():
             self.write(name + ".py", text)
 
@@ -362,7 +356,8 @@ class Program:
         if self.process:
             self.kill_all()
             self.process.wait()
-            self.process.stdout.close()
+            for stream in filter(None, (self.process.stdin, self.process.stdout)):
+                stream.close()
 
     def kill_all(self):
         """Kill the shell, the program and all that they have started."""
@@ -674,13 +669,10 @@ class EndingTest(ProgramTest):
         exits = app("signal.signal(number, lambda *_: exit(7))")
         block = "signal.pthread_sigmask(signal.SIG_BLOCK, [number]); "
         server = block + "print('up', flush=True); signal.sigwait([number])"
-        rows = [
-            ("SIGINT", "signal", awaiting),
-            ("SIGINT", "signal", START + "1 / 0", PLAIN, "failed, waiting"),
-            ("SIGINT", 3, START + caught + "sys.exit(3)", PLAIN),
-            ("SIGINT", 0, caught),
-            ("SIGINT", "survived", app(caught)),
-        ]
+        rows = [("SIGINT", "signal", awaiting), ("SIGINT", "survived", app(caught))]
+        rows += [("SIGINT", "signal", START + "1 / 0", PLAIN, "failed, waiting")]
+        rows += [("SIGINT", 3, START + caught + "sys.exit(3)", PLAIN)]
+        rows += [("SIGINT", 0, caught)]
         others = () if WINDOWS else ("SIGTERM", "SIGHUP", "SIGQUIT")
         rows += [(n, "survived", handler) for n in (*others[:2], "SIGUSR1") if others]
         for name in others and ("SIGINT", *others):
@@ -1061,27 +1053,27 @@ class NothingMissedTest(ProgramTest):
         left = " ".join(os.listdir(program.path("__pycache__")))
         self.assertEqual((left.count("own2"), left.count("pytest")), (1, 0))
 
-    def test_what_the_program_writes_itself_is_no_change(self):
-        made = "import time, sentinel; file = open('made.py', 'w')\n"
-        made += "file.write(f'a = {time.time()}'); file.close(); import made\n"
-        logs = """
-            import logging, os, sqlite3, time, sentinel
-            logging.basicConfig(filename="data/own.log", level="INFO")
-            for number in range(2000):
-                logging.info("still there")
-                open("data/x.tmp", "w").write("x")
-                db = sqlite3.connect("data/own.sqlite3")
-                db.execute(f"create table t{number} (x)"); db.commit(); db.close()
-                if number > 9: print("up", flush=True)
-                time.sleep(0.05)
-        """
+    MADE = "import time, sentinel; file = open('made.py', 'w')\n"
+    MADE += "file.write(f'a = {time.time()}'); file.close(); import made\n"
+    LOGS = """
+        import logging, os, sqlite3, time, sentinel
+        logging.basicConfig(filename="data/own.log", level="INFO")
+        for number in range(2000):
+            logging.info("still there")
+            open("data/x.tmp", "w").write("x")
+            db = sqlite3.connect("data/own.sqlite3")
+            db.execute(f"create table t{number} (x)"); db.commit(); db.close()
+            if number > 9: print("up", flush=True)
+            time.sleep(0.05)
+    """
 
-        def story(words, text):
-            files = {"sentinel": "", "data/x": ""}
-            self.assert_quiet(self.launch(app(text), words, **files))
-
-        rows = (WRAPPED, made), (PLAIN, START + made), (wrapped("--watch=data"), logs)
-        self.each(story, [*rows, (PLAIN, f"import {NAME}\n{made}{START}")])
+    @each(
+        *[(WRAPPED, MADE), (PLAIN, START + MADE), (wrapped("--watch=data"), LOGS)],
+        *[(PLAIN, f"import {NAME}\n{MADE}{START}")],
+    )
+    def test_what_the_program_writes_itself_is_no_change(self, words, text):
+        files = {"sentinel": "", "data/x": ""}
+        self.assert_quiet(self.launch(app(text), words, **files))
 
     def test_a_program_that_changes_its_file_at_each_start_is_slowed_down(self):
         def story(words, start, written, work, *more):
@@ -1173,8 +1165,7 @@ class RecoveryTest(ProgramTest):
         files = {"tests/__init__": "", "tests/test_x": bad, "test_y": good + "0"}
         program = self.program(**files).wrap("-m", "unittest", *words)
         program.expect("waiting for a change")
-        mended = good + "print('repaired', flush=True)"
-        program.change("tests/test_x.py", mended, "repaired")
+        program.change("tests/test_x.py", good + "print('mended')", "mended")
 
     @each(*WAYS)
     def test_a_module_whose_failure_the_program_has_caught(self, words, start):
@@ -1243,24 +1234,23 @@ class InstalledTest(ProgramTest):
         self.assertEqual(program.output.count("restarting"), 1, program.output)
         self.assert_quiet(program)
 
-    def test_a_failure_is_mended_by_an_installation(self):
-        def story(words, text, said, lacks="pkg"):
-            package = "other" if lacks == "pkg" else "half"
-            program = self.start(words, app(text), package, "import half.rest")
-            program.expect(f"app.py {said}, waiting for a change$")
-            if lacks == "pkg":
-                self.install(program, "pkg", "")
-            else:
-                program.write(f"{self.SITE}/half/rest.py")
-            changed = self.SITE if lacks == "pkg" else f"{self.SITE}/half"
-            program.expect(f"{changed} changed, restarting$", "up")
+    CRASH = "import os\ntry: import pkg.m0\nexcept ImportError: os.abort()\n"
 
-        missing = "import pkg.m0"
-        crash = f"import os\ntry: {missing}\nexcept ImportError: os.abort()\n"
-        failed = (WRAPPED, missing, "failed"), (PLAIN, START + missing, "failed")
-        half = WRAPPED, "import half.m0", "failed", "half.rest"
-        died = "exited with status 3" if WINDOWS else "died of SIGABRT"
-        self.each(story, (*failed, half, (WRAPPED, crash, died)))
+    @each(
+        *[(WRAPPED, "import pkg.m0", "failed"), (WRAPPED, "import half.m0", "failed")],
+        *[(PLAIN, START + "import pkg.m0", "failed")],
+        *[(WRAPPED, CRASH, "exited with status 3" if WINDOWS else "died of SIGABRT")],
+    )
+    def test_a_failure_is_mended_by_an_installation(self, words, text, said):
+        is_half = "half" in text
+        package = "half" if is_half else "other"
+        program = self.start(words, app(text), package, "import half.rest")
+        program.expect(f"app.py {said}, waiting for a change$")
+        if is_half:
+            program.write(f"{self.SITE}/half/rest.py")
+        else:
+            self.install(program, "pkg", "")
+        program.expect(f"{self.SITE}{'/half' * is_half} changed, restarting$", "up")
 
     def test_stale_bytecode_of_many_installed_files_is_dropped(self):
         program = self.start(WRAPPED, app("import m0, m1, m2, m3, m4, m5", "m5.VALUE"))
@@ -1295,8 +1285,6 @@ class InstalledTest(ProgramTest):
 
 
 class WatchTest(ProgramTest):
-    """Directories, globs and single files."""
-
     def story(self, watched, *steps, seen=""):
         """Restart after each step: "verb path [other] [> what the shell names]"."""
         text = f"import {NAME}; {NAME}.watch({watched!r}); {seen}"
@@ -1331,19 +1319,14 @@ class WatchTest(ProgramTest):
         away = "rename data away > data", "rename away data > data"
         html = "save data/a.html", "save data/x/y/b.html", "save data/x/y/b.html"
         swap = "link current > current.*", "save two/x.txt > current/x.txt"
-        at_once = (
-            ("data/new/sub", "makedirs data/new/sub", "save data/new/sub/x"),
-            ("a[1].txt", "save a[1].txt"),
-            ("current/x.txt", *swap),
-        )
-        once_seen = (  # what is gone can be missed only then
-            ("data", new, new, deep, deep, moved),
-            ("data", new, "remove data/new.txt", *away, new),
-            ("b[1].txt", "save b[1].txt", "save b[1].txt"),
-            ("data/**/*.html", *html, "remove data/a.html"),
-            ("current", *swap),
-            ("current/*.txt", *swap),
-        )
+        at_once = [("data/new/sub", "makedirs data/new/sub", "save data/new/sub/x")]
+        at_once += [("a[1].txt", "save a[1].txt"), ("current/x.txt", *swap)]
+        # What is gone can be missed only by a program that has looked at it.
+        once_seen = [("current", *swap), ("current/*.txt", *swap)]
+        once_seen += [("data", new, new, deep, deep, moved)]
+        once_seen += [("data", new, "remove data/new.txt", *away, new)]
+        once_seen += [("b[1].txt", "save b[1].txt", "save b[1].txt")]
+        once_seen += [("data/**/*.html", *html, "remove data/a.html")]
         seen = functools.partial(self.story, seen="import time; time.sleep(0.3)")
         for story, rows in (self.story, at_once), (seen, once_seen):
             self.each(story, [row for row in rows if not WINDOWS or swap[0] not in row])
@@ -1363,12 +1346,9 @@ class WatchTest(ProgramTest):
         program = self.program(app=app(""))
         program.write("data/venv/pyvenv.cfg")
         program.run(*wrapped("--watch", watched)).expect("up")
-        for name in (
-            *(".hidden/x", ".hidden.txt", ".git/index", "__pycache__/x.pyc"),
-            *("node_modules/a/x.js", "venv/lib/x.py", "app.log", "app.log.1"),
-            *("x.txt~", ".x.txt.swp", "#x.txt#", "4913", "x.tmp", "~$x.xlsx"),
-            *("x.db", "x.db-journal", "x.sqlite3"),
-        ):
+        names = ".hidden/x .hidden.txt .git/index __pycache__/x.pyc node_modules/a/x.js"
+        names += " venv/lib/x.py app.log app.log.1 x.txt~ .x.txt.swp #x.txt# 4913 x.tmp"
+        for name in f"{names} ~$x.xlsx x.db x.db-journal x.sqlite3".split():
             program.write("data/" + name, "1")
         self.assert_quiet(program, "data/sentinel.txt")
 
@@ -1624,7 +1604,6 @@ class InterruptTest(Story):
         self.assertEqual(program.output.count("atexit"), 2)  # each runs once
 
     def test_neither_threads_nor_ignored_interrupts_hold_the_restart(self):
-        """A main thread that does not end is named; exit functions run all the same."""
         exiting = "import atexit; atexit.register(say, 'atexit')\n"
         thread = "from threading import Timer; Timer(60, int).start()\n"
         pool = "import concurrent.futures as c\n"
@@ -1708,8 +1687,6 @@ UVICORN_SOCKETS = "uvicorn.Server(uvicorn.Config(answer)).run(sockets=[s])\n"
 
 
 class ListenTest(Story):
-    """A listening socket stays open across restarts."""
-
     def port(self, program):
         return int(re.search(r"port (\d+)", program.output)[1])
 
@@ -2141,10 +2118,6 @@ class Console(Program):
             return self.press()
         os.write(self.process.stdin.fileno(), text.replace("\r", "\n").encode())
 
-    def close(self):
-        super().close()
-        self.process.stdin.close()
-
 
 class TerminalTest(Story):
     """The terminal is as it was, and Ctrl-C and Ctrl-Z do as ever."""
@@ -2261,8 +2234,6 @@ class TerminalTest(Story):
 
 
 class LaunchedStateTest(Story):
-    """Each run finds what the launch found, and nothing of the last run."""
-
     STATE = """
         import resource
         def identity(fd):
@@ -2287,26 +2258,25 @@ class LaunchedStateTest(Story):
             hard = resource.getrlimit(n)[1]; resource.setrlimit(n, (min(60, hard), hard))
     """
 
-    def test_each_run_finds_what_the_launch_found(self):
+    # What is not, or cannot be, put back where there is no shell in the first run.
+    FOR_GOOD = "os.nice(5); resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))\n"
+    FOR_GOOD += "os.dup2(os.open('/dev/null', os.O_RDONLY), 0); os.close(PIPE)\n"
+
+    @each((PLAIN, ""), (WRAPPED, FOR_GOOD))
+    def test_each_run_finds_what_the_launch_found(self, words, more):
         def prepare():
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
             for number in signal.SIGHUP, signal.SIGINT:
                 signal.signal(number, signal.SIG_IGN)
 
-        def story(words, more):
-            read, write = os.pipe()
-            options = {"stdin": read, "pass_fds": [write], "preexec_fn": prepare}
-            parts = f"PIPE = {write}\n", self.STATE, more, SLEEP
-            program = self.start(*parts, words=words, **options)
-            found = re.search("found .*", program.output)[0]
-            for _ in range(2):
-                self.edit(program, f"^{re.escape(found)}$")
-            os.close(read), os.close(write)
-
-        # What is not, or cannot be, put back where there is no shell in the first run.
-        for_good = "os.nice(5); resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))\n"
-        for_good += "os.dup2(os.open('/dev/null', os.O_RDONLY), 0); os.close(PIPE)\n"
-        self.each(story, ((PLAIN, ""), (WRAPPED, for_good)))
+        read, write = os.pipe()
+        options = {"stdin": read, "pass_fds": [write], "preexec_fn": prepare}
+        parts = f"PIPE = {write}\n", self.STATE, more, SLEEP
+        program = self.start(*parts, words=words, **options)
+        found = re.search("found .*", program.output)[0]
+        for _ in range(2):
+            self.edit(program, f"^{re.escape(found)}$")
+        os.close(read), os.close(write)
 
     @each(*BOTH)
     def test_many_restarts_leak_nothing(self, words):
@@ -2341,8 +2311,6 @@ class LaunchedStateTest(Story):
 
 
 class OutputTest(Story):
-    """Nothing that the program has written is lost."""
-
     @each((SLEEP, PLAIN), (SLEEP, WRAPPED), (STUCK, PLAIN), (IGNORING, WRAPPED))
     def test_nothing_written_is_lost(self, end, words):
         text = """
@@ -2394,8 +2362,6 @@ PID_1 = ["-c", EXEC, *UNSHARE, sys.executable, *WRAPPED]
 
 
 class CrashTest(Story):
-    """However the program dies, its shell goes on, unless the user wants it to end."""
-
     def survive(self, words, way, change, *outcome):
         once = "if not autoreload.restarts:\n" + textwrap.indent(way, " ")
         program = self.start(UP, once, "\n" + SLEEP, words=words)
@@ -2477,17 +2443,13 @@ class VendoredTest(ProgramTest):
     PACKAGES = {"pkg/__init__": "", "pkg/_vendor/__init__": ""}
     PACKAGES |= dict.fromkeys(INNER, "1 / 0")
 
-    def copied(self, copy, line=""):
-        text = app(line + "\nimport helper", "helper.VALUE")
-        program = self.program(app=text, helper="VALUE = 1", **self.PACKAGES)
-        os.renames(program.path(NAME + ".py"), program.path(copy))
-        shutil.rmtree(program.path("__pycache__"))
-        return program
-
     def test_a_copy_works_in_a_package_and_under_another_name(self):
         def story(copy, line, *words):
-            program = self.copied(copy, line).run(*words, "app.py")
-            program.expect("up 1")
+            text = app(line + "\nimport helper", "helper.VALUE")
+            program = self.program(app=text, helper="VALUE = 1", **self.PACKAGES)
+            os.renames(program.path(NAME + ".py"), program.path(copy))
+            shutil.rmtree(program.path("__pycache__"))
+            program.run(*words, "app.py").expect("up 1")
             if "-m" in words:  # what happens to its package does not end the loop
                 program.write("again/__init__.py")
                 program.write("pkg/__init__.py", "1 / 0")
@@ -2919,8 +2881,6 @@ def readme_snippets():
 
 @unittest.skipUnless(readme_snippets(), "there is no README here")
 class ReadmeTest(ProgramTest):
-    """Every snippet of the README."""
-
     def snippet(self, word, port=8000):
         text = next(text for text in readme_snippets() if word in text)
         return text.replace("8000", str(port))
@@ -2981,16 +2941,13 @@ class ReadmeTest(ProgramTest):
         self.program(app=text).run("app.py").expect("of a core$")
 
 
-class Notes:
+class Notes(list):
     """A result of unittest that only notes what a test tells it."""
 
     failfast = False
 
-    def __init__(self):
-        self.told = []
-
     def __getattr__(self, name):
-        return lambda *words: self.told.append((name, words))
+        return lambda *words: self.append((name, words))
 
 
 class Together:
@@ -3003,7 +2960,7 @@ class Together:
     def __call__(self, result):
         def run(test):
             test(notes := Notes())
-            return notes.told
+            return notes
 
         pool = concurrent.futures.ThreadPoolExecutor(2)
         try:
