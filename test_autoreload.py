@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import py_compile
+import queue
 import random
 import re
 import select
@@ -2685,6 +2686,15 @@ TEST = """
     class Test(unittest.TestCase):
         def test(self): self.assertEqual(2, helper.VALUE)
 """
+DEBUGGED = """
+    import helper, sys, time
+    if sys.argv[1:]:
+        import debugpy; debugpy.listen(int(sys.argv[1]))
+        print("listens", flush=True); debugpy.wait_for_client()
+    while True:
+        value = helper.VALUE
+        print("shows", value, flush=True); time.sleep(0.1)
+"""
 RUN = NAME + ".py --grace 10 "
 APP = RUN + "app.py PORT"
 GUNICORN = RUN + "-m gunicorn -b 127.0.0.1:PORT wsgi:app"
@@ -2693,6 +2703,41 @@ UVICORN = RUN + "-m uvicorn --port PORT app:app"
 WAITRESS = RUN + "-m waitress --listen 127.0.0.1:PORT wsgi:app"
 FLASK_RUN = RUN + "-m flask --app app run --debug --no-reload --port PORT"
 TWISTD = RUN + os.path.join(os.path.dirname(sys.executable), "twistd") + " -noy app.py"
+
+
+class Editor:
+    """What an editor is to debugpy: it sets a breakpoint, and says where it is hit."""
+
+    def __init__(self, hits, where, what):
+        def connect():
+            with contextlib.suppress(OSError):
+                return socket.create_connection(tuple(what["connect"].values()))
+
+        self.socket, self.hits, self.where = become(connect), hits, where
+        self.numbers = itertools.count(1)
+        self.ask("initialize", adapterID="debugpy", pathFormat="path")
+        self.ask("attach", **what)
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def ask(self, command, **arguments):
+        words = {"type": "request", "command": command, "arguments": arguments}
+        data = json.dumps({"seq": next(self.numbers), **words}).encode()
+        self.socket.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
+
+    def read(self):
+        with self.socket, self.socket.makefile("rb") as file:
+            while header := file.readline() + file.readline():
+                told = json.loads(file.read(int(header.split()[1])))
+                event, body = told.get("event"), told.get("body")
+                if event == "initialized":
+                    self.ask("setBreakpoints", **self.where)
+                    self.ask("configurationDone")
+                elif event == "debugpyAttach":  # a child process
+                    Editor(self.hits, self.where, body)
+                elif event == "terminated":
+                    break
+                elif event == "stopped":
+                    self.hits.put(functools.partial(self.ask, **body))
 
 
 class FrameworksTest(ProgramTest):
@@ -2839,6 +2884,32 @@ class FrameworksTest(ProgramTest):
             program, _ = self.begin(runner, command, test_it=TEST, helper=helper)
             program.expect(line)
             self.assertEqual(program.stop(), status, program.output)
+
+    @each(("-m debugpy --listen PORT --wait-for-client " + RUN + "app.py",), (APP,))
+    def test_breakpoints_are_hit_after_each_restart(self, command):
+        program, port = self.begin("debugpy", command, app=DEBUGGED)
+        other, _ = self.begin("debugpy", APP, app=app("import helper"))
+        other.expect("up")
+        what = {"connect": {"host": "127.0.0.1", "port": port}, "subProcess": True}
+        hits, where = queue.Queue(), {"source": {"path": program.path("app.py")}}
+        for value in range(1, 7):
+            if command == APP:
+                program.expect("listens")
+            if command == APP or value == 1:
+                Editor(hits, {**where, "breakpoints": [{"line": 7}]}, what)
+            ask, new = hits.get(timeout=DEADLINE), f"VALUE = {value + 1}"
+            if value % 2:  # another one restarts, this one waits
+                program.write("helper.py", new), other.write("helper.py", new)
+                other.expect("autoreload: helper.py changed, restarting$", "up")
+            self.assertNotIn(f"shows {value}", program.output)
+            ask("setBreakpoints", **where, breakpoints=[])
+            ask("continue")
+            program.expect(f"shows {value}$")
+            if not value % 2:
+                program.write("helper.py", new)
+            program.expect("autoreload: helper.py changed, restarting$")
+        self.assertEqual(program.stop(), 130, program.output)
+        self.assertNotIn("restarting anyway", program.output)
 
     def test_tkinter(self):
         self.require("tkinter _tkinter")
