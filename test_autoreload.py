@@ -2558,11 +2558,14 @@ AIOHTTP = """
     app = web.Application(); app.router.add_get("/", index)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]))
 """
-DJANGO_URLS = """
-    import helper
-    from django.http import HttpResponse
-    from django.urls import path
-    urlpatterns = [path("", lambda request: HttpResponse(str(helper.VALUE)))]
+DJANGO = """
+    import helper, sys
+    from django import conf, http, urls
+    from django.core.management import execute_from_command_line
+    conf.settings.configure(DEBUG=True, ROOT_URLCONF=__name__)
+    index = lambda request: http.HttpResponse(str(helper.VALUE))
+    urlpatterns = [urls.path("", index)]
+    execute_from_command_line(sys.argv)
 """
 TORNADO = """
     import asyncio, autoreload, helper, sys
@@ -2686,6 +2689,38 @@ TEST = """
     class Test(unittest.TestCase):
         def test(self): self.assertEqual(2, helper.VALUE)
 """
+SLOW_VALUE = """
+    import time
+    class Value:
+        def __str__(self): print("asked", flush=True); time.sleep(0.5); return "{}"
+    VALUE = Value()
+"""
+DRAMATIQ = """
+    import dramatiq, dramatiq.brokers.stub, helper
+    class Ready(dramatiq.Middleware):
+        def after_worker_boot(self, *_): show.send()
+    broker = dramatiq.brokers.stub.StubBroker()
+    broker.add_middleware(Ready()); dramatiq.set_broker(broker)
+    @dramatiq.actor
+    def show(): print("shows", helper.VALUE, flush=True)
+"""
+POLLING = """
+    import aiohttp, asyncio, helper, sys
+    async def main():
+        try:
+            async with aiohttp.ClientSession() as session:
+                print("shows", helper.VALUE, flush=True)
+                while True: await session.get("http://127.0.0.1:" + sys.argv[1])
+        finally: print("closes", flush=True)
+    asyncio.run(main())
+"""
+TEXTUAL = """
+    import helper, termios, textual.app, textual.widgets
+    class Shown(textual.app.App):
+        def compose(self): yield textual.widgets.Label(f"shows {helper.VALUE}")
+    print("modes", termios.tcgetattr(0), flush=True)
+    Shown().run()
+"""
 DEBUGGED = """
     import helper, sys, time
     if sys.argv[1:]:
@@ -2697,6 +2732,8 @@ DEBUGGED = """
 """
 RUN = NAME + ".py --grace 10 "
 APP = RUN + "app.py PORT"
+RUNSERVER = RUN + "app.py runserver --noreload PORT"
+GRANIAN = RUN + "-m granian --interface asgi --workers 2 --port PORT app:app"
 GUNICORN = RUN + "-m gunicorn -b 127.0.0.1:PORT wsgi:app"
 HYPERCORN = RUN + "-m hypercorn -b 127.0.0.1:PORT app:app"
 UVICORN = RUN + "-m uvicorn --port PORT app:app"
@@ -2711,7 +2748,9 @@ class Editor:
     def __init__(self, hits, where, what):
         def connect():
             with contextlib.suppress(OSError):
-                return socket.create_connection(tuple(what["connect"].values()))
+                return socket.create_connection(
+                    tuple(what["connect"].values()), DEADLINE
+                )
 
         self.socket, self.hits, self.where = become(connect), hits, where
         self.numbers = itertools.count(1)
@@ -2748,13 +2787,15 @@ class FrameworksTest(ProgramTest):
             if not importlib.util.find_spec(name):
                 self.skipTest(f"not installed: {name}")
 
-    def begin(self, packages, command, *, env={}, **files):
+    def begin(self, packages, command, *, env={}, kind=Program, **files):
         """Start a program; return it and its port."""
         self.require(packages)
-        program, port = self.program(**{"helper": "VALUE = 1", **files}), free_port()
+        program, port = kind(**{"helper": "VALUE = 1", **files}), free_port()
+        self.addCleanup(program.close)
         env = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": ".", "PORT": str(port), **env}
         words = command.replace("PORT", str(port)).split()
-        return program.run(*words, env=clean_environment(**env)), port
+        options = env if kind is Terminal else {"env": clean_environment(**env)}
+        return program.run(*words, **options), port
 
     def answers(self, program, port, value):
         """Ask until the answer is `value`: the run before may still be ending."""
@@ -2812,15 +2853,13 @@ class FrameworksTest(ProgramTest):
         self.edits(program, lambda value: program.expect(f"shows {value}$"), own)
         return program
 
-    def test_django(self):
-        self.require("django")
-        made = self.program().run("-m", "django", "startproject", "mysite", ".")
-        self.assertEqual(made.rest(), 0, made.output)
-        paths = [made.path("manage.py"), *glob.glob(made.path("mysite", "*.py"))]
-        texts = [pathlib.Path(path).read_text() for path in paths]
-        names = [os.path.relpath(path, made.directory)[: -len(".py")] for path in paths]
-        files = {**dict(zip(names, texts)), "mysite/urls": DJANGO_URLS}
-        self.serves("django", RUN + "manage.py runserver --noreload PORT", 0, files)
+    def restarts(self, program, sees, value="VALUE = {}"):
+        """See a program restart three times."""
+        for number in range(1, 4):
+            sees(number)
+            program.write("helper.py", value.format(number + 1))
+            program.expect("helper.py changed, restarting")
+        sees(4)
 
     def test_servers(self):
         fastapi, flask, tornado = {"app": FASTAPI}, {"app": FLASK}, {"app": TORNADO}
@@ -2829,6 +2868,8 @@ class FrameworksTest(ProgramTest):
             ("aiohttp", APP, 0, {"app": AIOHTTP}),
             ("bottle", APP, 0, {"app": BOTTLE}),
             ("cherrypy", APP, 0, {"app": CHERRYPY}, ["is up"]),
+            ("django", RUNSERVER, 0, {"app": DJANGO}),
+            ("fastapi granian", GRANIAN, 0, fastapi, ["Started worker"] * 2, True),
             ("fastapi hypercorn", HYPERCORN + " -w 0", 0, fastapi),
             ("fastapi hypercorn", HYPERCORN, 0, fastapi, (), True),
             ("fastapi uvicorn", UVICORN, 0, fastapi),
@@ -2849,6 +2890,67 @@ class FrameworksTest(ProgramTest):
         self.each(self.serves, rows)
 
     @each(
+        ("flask", APP, FLASK),
+        ("flask", FLASK_RUN, FLASK),
+        ("django", RUNSERVER, DJANGO),
+    )
+    def test_requests_in_flight_are_answered(self, package, command, app):
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return get(port)
+
+        def sees(value):
+            program.expect("(CTRL.|CONTROL-)C")
+            answers.append(pool.submit(become, ask))
+            program.expect("asked")
+
+        slow, answers = code(SLOW_VALUE), []
+        program, port = self.begin(package, command, app=app, helper=slow.format(1))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            self.restarts(program, sees, slow)
+        self.assertEqual([each.result() for each in answers], ["1", "2", "3", "4"])
+        self.assertEqual(program.stop(), 0, program.output)
+
+    def test_a_client_that_polls(self):
+        def sees(value):
+            program.expect(f"shows {value}$")
+            polls.append(server.accept()[0])
+            self.assertIn(b"GET / HTTP/1.1", polls[-1].recv(9999))
+
+        polls, server = [], socket.create_server(("127.0.0.1", 0))
+        server.settimeout(DEADLINE)
+        command = f"{RUN} app.py {server.getsockname()[1]}"
+        program, _ = self.begin("aiohttp", command, app=POLLING)
+        with server:
+            self.restarts(program, sees)
+            self.assertEqual(program.stop(), 130, program.output)
+        self.assertEqual([poll.recv(1) for poll in polls], [b""] * 4)
+        self.assertEqual(program.output.count("closes"), 4)
+        for poll in polls:
+            poll.close()
+
+    def test_textual(self):
+        """See modes, screen and mouse put back; Ctrl-C is a key like others there."""
+
+        def sees(value):
+            modes.append(program.expect("modes (.*)")[1])
+            program.expect(f"shows {value}")
+
+        modes, size = [], {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+        program, _ = self.begin(
+            "textual", RUN + "app.py", app=TEXTUAL, env=size, kind=Terminal
+        )
+        self.restarts(program, sees)
+        program.type("\x11")
+        program.expect("app.py ended, waiting for a change")
+        self.assertEqual((len({*modes}), program.modes()), (1, (True, True)))
+        for mode in 1049, 1000, 1003, 2004:
+            on, off = (program.output.count(f"\033[?{mode}{way}") for way in "hl")
+            self.assertEqual(on, off)
+        program.type("\x03")
+        self.assertEqual(program.status(), 130)
+
+    @each(
         *[("trio", TRIO, 1), ("uvloop", UVLOOP, 130), ("twisted", TWISTED, 0)],
         *[("twisted", TWISTED, 0, RUN + "app.py"), ("twisted", TWISTED, 130, TWISTD)],
     )
@@ -2861,6 +2963,9 @@ class FrameworksTest(ProgramTest):
     def test_celery(self, pool):
         command = f"{RUN} -m celery -A app worker -P {pool} -c 1"
         self.shows("celery", command, 1, app=CELERY)
+
+    def test_dramatiq(self):
+        self.shows("dramatiq", RUN + "-m dramatiq app -p 2 -t 1", 0, app=DRAMATIQ)
 
     @each(("click", CLICK, 1), ("typer", TYPER, 130))
     def test_click_and_typer(self, package, text, own):
