@@ -2714,6 +2714,7 @@ POLLING = """
         finally: print("closes", flush=True)
     asyncio.run(main())
 """
+STREAMLIT_APP = "import helper, streamlit; streamlit.text(f'shows {helper.VALUE}')"
 TEXTUAL = """
     import helper, termios, textual.app, textual.widgets
     class Shown(textual.app.App):
@@ -2736,6 +2737,8 @@ RUNSERVER = RUN + "app.py runserver --noreload PORT"
 GRANIAN = RUN + "-m granian --interface asgi --workers 2 --port PORT app:app"
 GUNICORN = RUN + "-m gunicorn -b 127.0.0.1:PORT wsgi:app"
 HYPERCORN = RUN + "-m hypercorn -b 127.0.0.1:PORT app:app"
+STREAMLIT = RUN + "-m streamlit run --server.headless true --server.port PORT"
+STREAMLIT += " --browser.gatherUsageStats false --server.fileWatcherType none app.py"
 UVICORN = RUN + "-m uvicorn --port PORT app:app"
 WAITRESS = RUN + "-m waitress --listen 127.0.0.1:PORT wsgi:app"
 FLASK_RUN = RUN + "-m flask --app app run --debug --no-reload --port PORT"
@@ -2928,6 +2931,30 @@ class FrameworksTest(ProgramTest):
         self.assertEqual(program.output.count("closes"), 4)
         for poll in polls:
             poll.close()
+
+    def test_streamlit(self):
+        """Open a page, three times: only then it runs what it has been given."""
+        self.require("streamlit websockets")
+        import streamlit.proto.BackMsg_pb2
+        import websockets.sync.client
+
+        def page():
+            with contextlib.suppress(OSError, websockets.exceptions.WebSocketException):
+                return websockets.sync.client.connect(url, subprotocols=["streamlit"])
+
+        def sees(value):
+            program.expect("You can now view your Streamlit app")
+            with become(page) as client:
+                client.send(message.SerializeToString())
+                while b"shows %d" % value not in client.recv(DEADLINE):
+                    pass
+
+        message = streamlit.proto.BackMsg_pb2.BackMsg()
+        message.rerun_script.query_string = ""
+        program, port = self.begin("streamlit", STREAMLIT, app=STREAMLIT_APP)
+        url = f"ws://127.0.0.1:{port}/_stcore/stream"
+        self.restarts(program, sees)
+        self.assertEqual(program.stop(), 0, program.output)
 
     def test_textual(self):
         """See modes, screen and mouse put back; Ctrl-C is a key like others there."""
