@@ -511,6 +511,12 @@ def get(port, *, timeout=DEADLINE):
         return connection.getresponse().read().decode().strip()
 
 
+def patiently(function, *words, **options):
+    """Return what a function returns as soon as it can."""
+    call = functools.partial(function, *words, **options)
+    return become(call, OSError, http.client.HTTPException)
+
+
 WAYS = (PLAIN, START), (WRAPPED, "")
 SLOW = """
     import time
@@ -2749,35 +2755,28 @@ class Editor:
     """What an editor is to debugpy: it sets a breakpoint, and says where it is hit."""
 
     def __init__(self, hits, where, what):
-        def connect():
-            with contextlib.suppress(OSError):
-                return socket.create_connection(
-                    tuple(what["connect"].values()), DEADLINE
-                )
-
-        self.socket, self.hits, self.where = become(connect), hits, where
-        self.numbers = itertools.count(1)
-        self.ask("initialize", adapterID="debugpy", pathFormat="path")
+        self.hits, self.where, place = hits, where, (*what["connect"].values(),)
+        self.socket = patiently(socket.create_connection, place, DEADLINE)
+        self.ask("initialize", adapterID="debugpy")
         self.ask("attach", **what)
-        threading.Thread(target=self.read, daemon=True).start()
+        threading.Thread(target=self.listen, daemon=True).start()
 
     def ask(self, command, **arguments):
         words = {"type": "request", "command": command, "arguments": arguments}
-        data = json.dumps({"seq": next(self.numbers), **words}).encode()
+        data = json.dumps({"seq": 1, **words}).encode()
         self.socket.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
 
-    def read(self):
-        with self.socket, self.socket.makefile("rb") as file:
-            while header := file.readline() + file.readline():
-                told = json.loads(file.read(int(header.split()[1])))
+    def listen(self):
+        event = ""
+        with self.socket, self.socket.makefile("rb") as stream:
+            while event != "terminated" and (header := stream.readline().split()):
+                told = json.loads(stream.read(int(header[1]) + 2))
                 event, body = told.get("event"), told.get("body")
                 if event == "initialized":
                     self.ask("setBreakpoints", **self.where)
                     self.ask("configurationDone")
                 elif event == "debugpyAttach":  # a child process
                     Editor(self.hits, self.where, body)
-                elif event == "terminated":
-                    break
                 elif event == "stopped":
                     self.hits.put(functools.partial(self.ask, **body))
 
@@ -2802,20 +2801,10 @@ class FrameworksTest(ProgramTest):
 
     def answers(self, program, port, value):
         """Ask until the answer is `value`: the run before may still be ending."""
-
-        def right():
-            try:
-                answer = get(port, timeout=2)
-            except (OSError, http.client.HTTPException) as error:
-                answer = repr(error)
-            answers.append(answer)
-            return answer == str(value) or program.process.poll() is not None
-
-        answers = []
-        if not become(right) or answers[-1] != str(value):
+        if not become(lambda: patiently(get, port, timeout=2) == str(value)):
             program.kill_all()
             program.rest()
-            self.fail(f"{value} was never answered:\n{answers[-1]}\n{program.output}")
+            self.fail(f"{value} was never answered:\n{program.output}")
 
     def edits(self, program, sees, own, up=(), spawns=False, respawns=False):
         """Edit, break and mend helper.py, then press Ctrl-C.
@@ -2898,13 +2887,9 @@ class FrameworksTest(ProgramTest):
         ("django", RUNSERVER, DJANGO),
     )
     def test_requests_in_flight_are_answered(self, package, command, app):
-        def ask():
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return get(port)
-
         def sees(value):
             program.expect("(CTRL.|CONTROL-)C")
-            answers.append(pool.submit(become, ask))
+            answers.append(pool.submit(patiently, get, port))
             program.expect("asked")
 
         slow, answers = code(SLOW_VALUE), []
@@ -2918,38 +2903,33 @@ class FrameworksTest(ProgramTest):
         def sees(value):
             program.expect(f"shows {value}$")
             polls.append(server.accept()[0])
+            self.addCleanup(polls[-1].close)
             self.assertIn(b"GET / HTTP/1.1", polls[-1].recv(9999))
 
         polls, server = [], socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
         server.settimeout(DEADLINE)
         command = f"{RUN} app.py {server.getsockname()[1]}"
         program, _ = self.begin("aiohttp", command, app=POLLING)
-        with server:
-            self.restarts(program, sees)
-            self.assertEqual(program.stop(), 130, program.output)
+        self.restarts(program, sees)
+        self.assertEqual(program.stop(), 130, program.output)
         self.assertEqual([poll.recv(1) for poll in polls], [b""] * 4)
         self.assertEqual(program.output.count("closes"), 4)
-        for poll in polls:
-            poll.close()
 
     def test_streamlit(self):
         """Open a page, three times: only then it runs what it has been given."""
         self.require("streamlit websockets")
-        import streamlit.proto.BackMsg_pb2
-        import websockets.sync.client
-
-        def page():
-            with contextlib.suppress(OSError, websockets.exceptions.WebSocketException):
-                return websockets.sync.client.connect(url, subprotocols=["streamlit"])
+        from streamlit.proto.BackMsg_pb2 import BackMsg
+        from websockets.sync.client import connect
 
         def sees(value):
             program.expect("You can now view your Streamlit app")
-            with become(page) as client:
+            with connect(url, subprotocols=["streamlit"]) as client:
                 client.send(message.SerializeToString())
                 while b"shows %d" % value not in client.recv(DEADLINE):
                     pass
 
-        message = streamlit.proto.BackMsg_pb2.BackMsg()
+        message = BackMsg()
         message.rerun_script.query_string = ""
         program, port = self.begin("streamlit", STREAMLIT, app=STREAMLIT_APP)
         url = f"ws://127.0.0.1:{port}/_stcore/stream"
@@ -3089,9 +3069,7 @@ class ReadmeTest(ProgramTest):
         return text.replace("8000", str(port))
 
     def ask(self, port):
-        """Ask the server until it answers, and return that."""
-        answer = become(lambda: get(port), OSError, http.client.HTTPException)
-        return answer or self.fail("nobody answers")
+        return patiently(get, port) or self.fail("nobody answers")
 
     def test_the_first_command_serves_and_restarts(self):
         program, port = self.program(), free_port()
