@@ -2739,6 +2739,7 @@ DEBUGGED = """
 """
 RUN = NAME + ".py --grace 10 "
 APP = RUN + "app.py PORT"
+CELERY_RUN = RUN + "-m celery -A app worker -c 1 -P "
 RUNSERVER = RUN + "app.py runserver --noreload PORT"
 GRANIAN = RUN + "-m granian --interface asgi --workers 2 --port PORT app:app"
 GUNICORN = RUN + "-m gunicorn -b 127.0.0.1:PORT wsgi:app"
@@ -2789,15 +2790,13 @@ class FrameworksTest(ProgramTest):
             if not importlib.util.find_spec(name):
                 self.skipTest(f"not installed: {name}")
 
-    def begin(self, packages, command, *, env={}, kind=Program, **files):
+    def begin(self, packages, command, *, env={}, **files):
         """Start a program; return it and its port."""
         self.require(packages)
-        program, port = kind(**{"helper": "VALUE = 1", **files}), free_port()
-        self.addCleanup(program.close)
+        program, port = self.program(**{"helper": "VALUE = 1", **files}), free_port()
         env = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": ".", "PORT": str(port), **env}
         words = command.replace("PORT", str(port)).split()
-        options = env if kind is Terminal else {"env": clean_environment(**env)}
-        return program.run(*words, **options), port
+        return program.run(*words, env=clean_environment(**env)), port
 
     def answers(self, program, port, value):
         """Ask until the answer is `value`: the run before may still be ending."""
@@ -2854,8 +2853,8 @@ class FrameworksTest(ProgramTest):
         sees(4)
 
     def test_servers(self):
-        fastapi, flask, tornado = {"app": FASTAPI}, {"app": FLASK}, {"app": TORNADO}
-        wsgi, two = {"wsgi": WSGI}, ["startup complete"] * 2
+        fastapi, tornado, wsgi = {"app": FASTAPI}, {"app": TORNADO}, {"wsgi": WSGI}
+        two = ["startup complete"] * 2
         rows = [
             ("aiohttp", APP, 0, {"app": AIOHTTP}),
             ("bottle", APP, 0, {"app": BOTTLE}),
@@ -2867,8 +2866,7 @@ class FrameworksTest(ProgramTest):
             ("fastapi uvicorn", UVICORN, 0, fastapi),
             ("fastapi uvicorn", "app.py PORT", 0, fastapi),
             ("fastapi uvicorn", UVICORN + " --workers 2", 0, fastapi, two, True, True),
-            ("flask", FLASK_RUN, 0, flask),
-            ("flask", APP, 0, flask),
+            ("flask", FLASK_RUN, 0, {"app": FLASK}),
             ("gevent", APP, 130, {"app": GEVENT} | wsgi),
             ("gevent gunicorn", GUNICORN + " -k gevent", 0, wsgi),
             ("gunicorn", GUNICORN + " --preload", 0, wsgi, ["is up"]),
@@ -2892,29 +2890,25 @@ class FrameworksTest(ProgramTest):
             answers.append(pool.submit(patiently, get, port))
             program.expect("asked")
 
-        slow, answers = code(SLOW_VALUE), []
-        program, port = self.begin(package, command, app=app, helper=slow.format(1))
+        files, answers = {"app": app, "helper": SLOW_VALUE.format(1)}, []
+        program, port = self.begin(package, command, **files)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            self.restarts(program, sees, slow)
+            self.restarts(program, sees, SLOW_VALUE)
         self.assertEqual([each.result() for each in answers], ["1", "2", "3", "4"])
         self.assertEqual(program.stop(), 0, program.output)
 
     def test_a_client_that_polls(self):
         def sees(value):
             program.expect(f"shows {value}$")
-            polls.append(server.accept()[0])
-            self.addCleanup(polls[-1].close)
-            self.assertIn(b"GET / HTTP/1.1", polls[-1].recv(9999))
+            held.enter_context(server.accept()[0])
 
-        polls, server = [], socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(server.close)
-        server.settimeout(DEADLINE)
-        command = f"{RUN} app.py {server.getsockname()[1]}"
-        program, _ = self.begin("aiohttp", command, app=POLLING)
-        self.restarts(program, sees)
-        self.assertEqual(program.stop(), 130, program.output)
-        self.assertEqual([poll.recv(1) for poll in polls], [b""] * 4)
-        self.assertEqual(program.output.count("closes"), 4)
+        with contextlib.ExitStack() as held:
+            server = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            server.settimeout(DEADLINE)
+            command = f"{RUN} app.py {server.getsockname()[1]}"
+            program, _ = self.begin("aiohttp", command, app=POLLING)
+            self.edits(program, sees, 130)
+        self.assertEqual(program.output.count("closes"), 3)
 
     def test_streamlit(self):
         """Open a page, three times: only then it runs what it has been given."""
@@ -2929,28 +2923,27 @@ class FrameworksTest(ProgramTest):
                 while b"shows %d" % value not in client.recv(DEADLINE):
                     pass
 
-        message = BackMsg()
-        message.rerun_script.query_string = ""
+        (message := BackMsg()).rerun_script.query_string = ""
         program, port = self.begin("streamlit", STREAMLIT, app=STREAMLIT_APP)
         url = f"ws://127.0.0.1:{port}/_stcore/stream"
         self.restarts(program, sees)
         self.assertEqual(program.stop(), 0, program.output)
 
     def test_textual(self):
-        """See modes, screen and mouse put back; Ctrl-C is a key like others there."""
+        """See modes, screen and mouse put back; there, Ctrl-C is a key like others."""
 
         def sees(value):
-            modes.append(program.expect("modes (.*)")[1])
+            modes.add(program.expect("modes (.*)")[1])
             program.expect(f"shows {value}")
 
-        modes, size = [], {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-        program, _ = self.begin(
-            "textual", RUN + "app.py", app=TEXTUAL, env=size, kind=Terminal
-        )
+        self.require("textual")
+        modes, program = set(), Terminal(app=TEXTUAL, helper="VALUE = 1")
+        self.addCleanup(program.close)
+        program.run("-u", *RUN.split(), "app.py")
         self.restarts(program, sees)
         program.type("\x11")
         program.expect("app.py ended, waiting for a change")
-        self.assertEqual((len({*modes}), program.modes()), (1, (True, True)))
+        self.assertEqual((len(modes), program.modes()), (1, (True, True)))
         for mode in 1049, 1000, 1003, 2004:
             on, off = (program.output.count(f"\033[?{mode}{way}") for way in "hl")
             self.assertEqual(on, off)
@@ -2966,13 +2959,13 @@ class FrameworksTest(ProgramTest):
         self.assertIn("hook on MainThread", program.output)
         self.assertNotIn("KeyboardInterrupt", program.output.partition("VALUE =")[0])
 
-    @each(["solo"], ["prefork"], ["threads"])
-    def test_celery(self, pool):
-        command = f"{RUN} -m celery -A app worker -P {pool} -c 1"
-        self.shows("celery", command, 1, app=CELERY)
-
-    def test_dramatiq(self):
-        self.shows("dramatiq", RUN + "-m dramatiq app -p 2 -t 1", 0, app=DRAMATIQ)
+    @each(
+        *[("celery", CELERY_RUN + pool, 1) for pool in ("solo", "prefork", "threads")],
+        ("dramatiq", RUN + "-m dramatiq app -p 2 -t 1", 0),
+    )
+    def test_celery_and_dramatiq(self, package, command, own):
+        app = CELERY if package == "celery" else DRAMATIQ
+        self.shows(package, command, own, app=app)
 
     @each(("click", CLICK, 1), ("typer", TYPER, 130))
     def test_click_and_typer(self, package, text, own):
