@@ -186,12 +186,17 @@ def started(words, **options):
 
     def start():
         try:
-            return subprocess.Popen(words, **options)
+            return subprocess.Popen(words, start_new_session=True, **options)
         except OSError as error:
             if getattr(error, "winerror", None) != 1359:
                 raise
 
-    return become(start)
+    process = become(start)
+    if WINDOWS:
+        new_job(process)
+    elif janitor:
+        os.write(janitor.stdin.fileno(), b"%d\n" % process.pid)
+    return process
 
 
 @functools.cache
@@ -255,21 +260,13 @@ class Program:
         """Start the interpreter with these arguments, in the stead of an earlier one."""
         self.kill()
         self.output = self._unread = ""
-        environment = options.pop("env", clean_environment())
-        environment.setdefault("TMPDIR", self.temporary)
-        options = {"cwd": self.directory, "stdin": subprocess.DEVNULL} | options
-        options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        options |= {"env": environment, "start_new_session": True}
+        options = {"env": clean_environment(), "stdin": subprocess.DEVNULL} | options
+        options["env"].setdefault("TMPDIR", self.temporary)
+        options = {"cwd": self.directory, "stdout": subprocess.PIPE} | options
         options["creationflags"] = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        self.process = started([sys.executable, *arguments], **options)
-        self.tell_janitor()
+        words = [sys.executable, *arguments]
+        self.process = started(words, stderr=subprocess.STDOUT, **options)
         return self
-
-    def tell_janitor(self):
-        if WINDOWS:
-            new_job(self.process)
-        elif janitor:
-            os.write(janitor.stdin.fileno(), b"%d\n" % self.process.pid)
 
     def wrap(self, *arguments, **options):
         """Start the interpreter with the command line in front of these arguments."""
@@ -384,8 +381,8 @@ class ProgramTest(unittest.TestCase):
             if any(word in self.id() for word in words.split()):
                 self.skipTest(reason)
 
-    def program(self, **files):
-        program = Program(**files)
+    def program(self, kind=Program, **files):
+        program = kind(**files)
         self.addCleanup(program.close)
         return program
 
@@ -431,8 +428,8 @@ class Story(ProgramTest):
     def story(self, *parts, words=PLAIN, begin=START, kind=Program, **files):
         """Write a program, which calls start() itself if nothing is in front of it."""
         begin = begin if words == PLAIN else ""
-        program = kind(app=code(BEGIN, begin, *parts), helper="VALUE = 0", **files)
-        self.addCleanup(program.close)
+        files = {"app": code(BEGIN, begin, *parts), "helper": "VALUE = 0", **files}
+        program = self.program(kind, **files)
         program.value = 0
         return program
 
@@ -454,13 +451,10 @@ class Story(ProgramTest):
 
     def assert_count(self, program, count):
         """Assert that there are so many processes, and no zombie."""
-        found = become(lambda: self.count(program) == count) and count
-        self.assertEqual(found, count, (session(program.process.pid), program.output))
-
-    def count(self, program):
-        states = list(session(program.process.pid).values())
-        console = 1 if WINDOWS and states else 0  # which is a process, too
-        return "zombies" if "Z" in states else len(states) - console
+        count += 1 if WINDOWS and count else 0  # the console is a process, too
+        look = functools.partial(session, program.process.pid)
+        right = become(lambda: len(s := look()) == count and "Z" not in s.values())
+        self.assertTrue(right, (count, look(), program.output))
 
 
 IN_MAIN = "threading.current_thread() is threading.main_thread()"
@@ -636,8 +630,8 @@ class EndingTest(ProgramTest):
             state = f"^autoreload: app.py {outcome}, waiting for a change$"
             program = self.launch(text, [*words, "x"], state)
             for name in "b", "c":  # one failure after the other
-                program.write("app.py", f"import {name}")
-                program.expect(f"No module named '{name}'", "app.py failed, waiting")
+                said = f"No module named '{name}'", "app.py failed, waiting"
+                program.change("app.py", f"import {name}", *said)
             program.change("c.py", "import sys; print('two', sys.argv)", "two .*'x'")
             if status:
                 program.expect("app.py ended, waiting for a change$")
@@ -789,11 +783,9 @@ class TargetTest(ProgramTest):
         py_compile.compile(self.files.path("app.py"), self.files.path("compiled.pyc"))
 
     def output(self, *words, **variables):
-        streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-        streams |= {"stdout": subprocess.PIPE, "errors": "replace", "timeout": DEADLINE}
-        where = {"cwd": self.files.directory, "env": clean_environment(**variables)}
-        run = subprocess.run([sys.executable, *words], **streams, **where)
-        return run.stdout, run.returncode
+        env = clean_environment(TMPDIR=self.files.temporary, **variables)
+        program = self.program().run(*words, cwd=self.files.directory, env=env)
+        return program.rest(), program.output
 
     def test_targets_of_all_kinds_see_the_same(self):
         def story(target, flags=(), wrapper=(NAME + ".py",), variables={}):
@@ -815,7 +807,7 @@ class TargetTest(ProgramTest):
 
     @each(["failing.py"], ["broken.py"], ["-c1/0"], ["-mpkg.failing"], ["-mbroken"])
     def test_tracebacks_show_none_of_our_frames(self, target):
-        plain, _ = self.output(target)
+        _, plain = self.output(target)
         program = self.program()
         program.run(NAME + ".py", target, cwd=self.files.directory)
         program.expect("failed, waiting for a change")
@@ -1472,21 +1464,18 @@ class SurvivalTest(ProgramTest):
     def test_odd_files_and_directories_in_a_watched_directory(self):
         text = f"import {NAME}\nif not {NAME}.restarts: import big"
         program = self.program(app=app(text), big="")
-        os.makedirs(program.path("data", "closed"))
-        os.chmod(program.path("data", "closed"), 0)
+        os.makedirs(program.path("data", "closed"), 0)
         for target, link in (("nowhere", "dangling"), ("..", "loop"), ("self", "self")):
             program.link(target, "data/" + link)
         os.mkfifo(program.path("data", "fifo.py"))
-        data = os.fsencode(program.path("data"))
-        names = b"surrogate-\xff.py", b"line\nfeed.py", b"-rf.py", b"\x1b[31m.py"
+        names = "surrogate-\udcff.py", "line\nfeed.py", "-rf.py", "\x1b[31m.py"
         for name in names:
-            open(os.path.join(data, name), "w").close()
+            program.write(f"data/{name}")
         program.run(*wrapped("--watch=data", "--watch=data/fifo.py")).expect("up")
         os.truncate(program.path("big.py"), 2**33)  # longer to read than anybody waits
         program.expect("big.py changed.* restarting$", "up")
         for name in names:
-            with open(os.path.join(data, name), "w") as file:
-                file.write("1")
+            program.write(f"data/{name}", "1")
             program.expect("autoreload: data/.* changed, restarting$", "up")
         os.utime(program.path("data", "fifo.py"), (1, 1))
         program.expect("data/fifo.py changed, restarting$", "up")
@@ -1499,8 +1488,6 @@ class SurvivalTest(ProgramTest):
 
 
 class HookTest(Story):
-    """Hooks run before the restart, on the loop's thread if there is one."""
-
     def test_hooks_run_in_order_on_the_thread_of_their_loop(self):
         running = "asyncio.get_running_loop()"
         loops = "None", running, running + ".call_soon_threadsafe"
@@ -1731,8 +1718,7 @@ class ListenTest(Story):
         program = self.start(everywhere, answering, words=words)
         for value, host in (1, "127.0.0.1"), (2, "::1"):
             address = host, self.port(program)
-            program.write("helper.py", "1 / 0")
-            program.expect("app.py failed, waiting for a change")
+            program.change("helper.py", "1 / 0", "app.py failed, waiting for a change")
             with socket.create_connection(address, DEADLINE) as client:
                 program.write("helper.py", f"VALUE = {value}")
                 self.assertEqual(client.recv(10), b"%d" % value)
@@ -2030,8 +2016,6 @@ class ChildrenTest(Story):
         self.assertEqual(program.output.count("Error"), 1)
 
     def test_a_worker_s_watch_and_restart_reach_the_parent(self):
-        read, write = os.pipe()
-        self.addCleanup(os.close, write)
         working = """
             if not os.fork():
                 autoreload.watch("data.txt")
@@ -2042,12 +2026,11 @@ class ChildrenTest(Story):
                 autoreload.restart()
             time.sleep(60)
         """
-        program = self.story(working, gen_a="").run("app.py", stdin=read)
-        os.close(read)
+        program = self.story(working, gen_a="").run("app.py", stdin=subprocess.PIPE)
         program.expect("ready 0")
         program.write("gen_a.py", "1")
         program.change("data.txt", "1", "ready 1")
-        os.write(write, b"\n")
+        os.write(program.process.stdin.fileno(), b"\n")
         program.expect(r"restart\(\) was called, restarting", "ready 2")
 
 
@@ -2077,17 +2060,15 @@ EXEC = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 class Terminal(Program):
     """A program on a terminal of its own."""
 
-    def run(self, *arguments, control=True, **variables):
+    def run(self, *arguments, control=True, TERM="dumb", **variables):
         self.master, self.slave = pty.openpty()
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), self.slave)
         # The terminal that the leader of a session opens becomes one that it controls.
         opened = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&1', os.ttyname(self.slave)]
         words = [*(opened if control else []), sys.executable, *arguments]
-        variables = {"TERM": "dumb"} | variables
-        how = {"cwd": self.directory, "env": clean_environment(**variables), **streams}
-        self.process = subprocess.Popen(words, start_new_session=True, **how)
+        environment = clean_environment(TERM=TERM, **variables)
+        self.process = started(words, cwd=self.directory, env=environment, **streams)
         self.process.stdout = os.fdopen(self.master, "rb", 0)
-        self.tell_janitor()
         return self
 
     def _read(self):
@@ -2353,8 +2334,7 @@ class OutputTest(Story):
         head = "-c", EXEC, "sh", "-c", '"$@" | head -3', "sh", sys.executable
         program = self.story(text, end, words=words).run(*head, *words)
         self.assertEqual(program.rest(), 0)
-        lines = re.findall("(?m)^line", program.output)
-        self.assertEqual(len(lines), 3, program.output)
+        self.assertEqual(len(re.findall("(?m)^line", program.output)), 3)
 
 
 # It holds the interpreter's lock for ever, as an endless regular expression does.
@@ -2443,8 +2423,6 @@ class CrashTest(Story):
 
 
 class VendoredTest(ProgramTest):
-    """Copies of the file: in packages, renamed, in zips, and beside other copies."""
-
     # Beside the copy lie modules that are named as some of Python's, and are not for it.
     INNER = [f"pkg/_vendor/{name}" for name in ("types", "json", "threading")]
     PACKAGES = {"pkg/__init__": "", "pkg/_vendor/__init__": ""}
@@ -3048,11 +3026,9 @@ class FrameworksTest(ProgramTest):
 
 def readme_snippets():
     """Return the README's blocks of Python."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md")
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file:
-        return re.findall(r"```python\n(.*?)```", file.read(), re.DOTALL)
+    path = pathlib.Path(__file__).absolute().with_name("README.md")
+    text = path.read_text("utf-8") if path.exists() else ""
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 @unittest.skipUnless(readme_snippets(), "there is no README here")
