@@ -2045,8 +2045,7 @@ SHELL = """
         os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
     while os.WIFSTOPPED(status := os.waitpid(pid, os.WUNTRACED)[1]):
         print("stopped by", signal.Signals(os.WSTOPSIG(status)).name, flush=True)
-        os.tcsetpgrp(0, os.getpid())
-        os.tcsetpgrp(0, pid)
+        os.tcsetpgrp(0, os.getpid()); os.tcsetpgrp(0, pid)
         os.kill(-pid, signal.SIGCONT)
 """
 PROMPT = """
@@ -2288,10 +2287,10 @@ class LaunchedStateTest(Story):
             import socket; server = socket.create_server(("127.0.0.1", 0))
             lock = open("lock", "w")
             if hasattr(os, "lockf"): os.lockf(lock.fileno(), os.F_LOCK, 0)
-            say("up 0", server.getsockname()[1]); 1 / 0
+            say("port", server.getsockname()[1]); 1 / 0
         """
-        program = self.start(text, words=words)
-        port = int(re.search("up 0 (.*)", program.output)[1])
+        program = self.story(text, words=words).run(*words)
+        port = int(program.expect("^port (.*)")[1])
         program.expect("waiting for a change")
         with open(program.path("lock"), "w") as file:
             WINDOWS or os.lockf(file.fileno(), os.F_TLOCK, 0)
@@ -3042,8 +3041,7 @@ class ReadmeTest(ProgramTest):
 
     def test_the_first_command_serves_and_restarts(self):
         program, port = self.program(), free_port()
-        words = f"-u {NAME}.py --watch=watched -m http.server {port}"
-        program.run(*words.split())
+        program.run(*f"-u {NAME}.py --watch=watched -m http.server {port}".split())
         for _ in range(2):
             program.expect("Serving HTTP on")
             self.assertIn("Directory listing", self.ask(port))
@@ -3125,8 +3123,7 @@ class Together:
 
 def load_tests(loader, classes, pattern):
     """Run the tests of all classes together, where the whole file is asked for."""
-    tests = itertools.chain.from_iterable(classes)
-    return unittest.TestSuite([Together(tests)])
+    return unittest.TestSuite([Together(itertools.chain.from_iterable(classes))])
 
 
 if __name__ == "__main__":
