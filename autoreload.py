@@ -727,12 +727,14 @@ class Program:
 
     def end(self, reason: str) -> None:
         """End the program for its next run; without a reason, for good."""
+        if self.has_ended and not self.state:
+            _thread.exit()  # a plain first run ends as without us
+        self.is_stopping = True  # first: the main thread may be about to end
         if reason:
             told = {"moment": monotonic(), "changed": self.watcher.pending}
             told |= {"streak": self.watcher.guard.next_streak}
             self.report.tell("restart", told)
             say(f"{reason}, restarting")
-        self.is_stopping = True
         stop(self)
         if not self.state:
             self.become_shell(RESTART)
@@ -853,12 +855,12 @@ def at_exit(program: Program) -> None:
     if os.getpid() != program.pid:
         return
     error = last_error()
+    program.imports.list_modules()
     if program.is_stopping and not is_by_hand(program, error):
         hold_back({signal.SIGINT})  # the next one is for the shell
         run_exit_functions(program)
         program.has_ended = True
         time.sleep(1e6)  # the thread that watches ends the process
-    program.imports.list_modules()
     if isinstance(error, Exception) and is_outermost(error.__traceback__):
         folders = filter(os.path.isdir, search_path())
         program.report.tell("failure", [failure_files(error), list(folders)])
