@@ -1577,6 +1577,7 @@ def open_socket(address: "str | tuple[str, int]") -> "socket.socket":
     options: "Facts" = {"backlog": socket.SOMAXCONN}
     if isinstance(address, str):
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)  # the backlog of a living server may be full
             is_refused = probe.connect_ex(address) == errno.ECONNREFUSED
         if is_refused and is_socket(address):  # a dead server has left it
             os.unlink(address)
