@@ -375,7 +375,9 @@ class Posix:
         if select.select([self.inbox], [], [], 0 if self.heard else seconds)[0]:
             self.inbox.recv(4096)  # which only ends the wait; it may have been full
         self.reap()  # always: what a plain first run has left may be ended already
-        number = self.heard.pop() if self.heard else 0
+        if not self.heard:
+            return 0
+        number = self.heard.pop()
         if number in numbers_of(ENDING):
             self.asked = monotonic(), number
         return number
