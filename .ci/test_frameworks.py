@@ -245,7 +245,7 @@ RUN = NAME + ".py --grace 10 "
 APP = RUN + "app.py PORT"
 CELERY_RUN = RUN + "-m celery -A app worker -c 1 -P "
 RUNSERVER = RUN + "app.py runserver --noreload PORT"
-GRANIAN = RUN + "-m granian --interface asgi --workers 2 --port PORT app:app"
+GRANIAN = NAME + ".py -m granian --interface asgi --workers 2 --port PORT app:app"
 GUNICORN = RUN + "-m gunicorn -b 127.0.0.1:PORT wsgi:app"
 HYPERCORN = RUN + "-m hypercorn -b 127.0.0.1:PORT app:app"
 STREAMLIT = RUN + "-m streamlit run --server.headless true --server.port PORT"
@@ -402,8 +402,13 @@ class FrameworksTest(ProgramTest):
 
     def test_granian(self):
         """Do without its Ctrl-C: just after its start it may hang then, without us too."""
+
+        def sees(value):
+            program.expect("Started worker", "Started worker")
+            self.answers(program, port, value)
+
         program, port = self.begin("fastapi granian", GRANIAN, app=FASTAPI)
-        self.restarts(program, functools.partial(self.answers, program, port))
+        self.restarts(program, sees)
 
     def test_a_client_that_polls(self):
         def sees(value):
