@@ -734,10 +734,10 @@ class EndingTest(ProgramTest):
 
         # Once ours has been heeded: before that, two that meet are one to a program.
         moments = [(True, ["ending"], 0.03 + moment * 0.05) for moment in range(3)]
-        moments += [(True, [], 0), (True, [], 0.1), (False, ["ending"], 0)]
+        moments += [(True, [], 0), (False, ["ending"], 0)]
         ways = (PLAIN, once), (WRAPPED, "")
         rows = [(*way, *moment) for way in ways for moment in moments]
-        rows += [(WRAPPED, "", True, ["restarting$"], 0)]
+        rows += [(WRAPPED, "", True, [], 0.1), (WRAPPED, "", True, ["restarting$"], 0)]
         hook = "import sys\nsys.excepthook = lambda *_: print('shown', flush=True)"
         hook += " or time.sleep(1)\n"  # the watching thread sees the change meanwhile
         if not WINDOWS:  # there the first run of start() is not plain
