@@ -111,7 +111,8 @@ NOT_ON_WINDOWS = {
 }
 NOT_BY_SECONDS = {
     "the times of files are whole seconds": """
-        Installed each_start quick caught no_change y_imports late_import start_up""",
+        Installed each_start quick caught no_change y_imports late_import start_up
+        to_collect is_watched odd_files""",
 }
 CONTROL_C = 0xC000013A  # the exit status of what Ctrl-C has ended on Windows
 janitor = None  # a process that reads who was started, and ends who is left after us
