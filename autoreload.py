@@ -707,9 +707,9 @@ class Program:
     def look(self) -> None:
         """Look once; restart if something has changed, end if the shell is gone."""
         self.looks += 1
+        self.report.beat()
         # Each of these takes its time, so every `check_time`, or at once if we told.
         if self.looks % 5 == 1 or self.report.is_new:
-            self.report.beat()
             self.watcher.hear(self.report)
             if "pydevd" in sys.modules and "debugger" not in self.report.told:
                 self.report.tell("debugger")
@@ -1457,7 +1457,7 @@ class Report:
         self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
         self.is_new = False  # whether we have told what we have not heard yet
         self._unwritten: "list[bytes]" = []  # while there is no file
-        self._position, self._beat, self._silent = 0, 0, 0
+        self._position, self._beat, self._silent = 0, 0.0, 0
 
     @property
     def path(self) -> str:
@@ -1496,7 +1496,9 @@ class Report:
 
     def beat(self) -> None:
         """Show the shell that the program still watches: set the file's mtime."""
-        attempt(lambda: os.utime(self.path))
+        if monotonic() > self._beat + 1:
+            self._beat = monotonic()
+            attempt(lambda: os.utime(self.path))
 
     def count_silence(self) -> bool:
         """Whether five looks in a row saw no beat; clocks go on while a machine sleeps."""
