@@ -191,9 +191,9 @@ class Shell:
         self.target, self.options = target, options
         self.name = target[1] if target[0] == "-m" else target[0]
         self.scripts = target[:1] if target[0] not in ("-m", "-c") else []
-        self.directory = absolute(".") or "."  # which may have been removed
+        self.directory = state.get("directory", _program.launch.directory)
         self.restarts = 0
-        self.streak: "dict[str, int]" = {}  # see Guard
+        self.streak: "dict[str, int]" = {}  # see Watcher
         self.is_deaf = False  # whether the user knows that we do not get in
         self.child = Child(state)
         self.sockets = SharedSockets(state.get("sockets", {}))
@@ -214,20 +214,29 @@ class Shell:
             self.start_program()
 
     def start_program(self) -> None:
-        """Start the program, as soon as all that it needs is there."""
+        """Start the program, as soon as all that it needs is there; say what is not."""
+        self.report.remove()
+        said = ""
+        while lack := self.find_lack():
+            if lack != said:
+                say(f"cannot run {lack}, waiting until it is back", RED)
+            said = lack
+            self.wait_a_moment(0.2)
+        self.open_report(make_folder(), time.time_ns())
+        if self.options.get("clear") and os.isatty(1):
+            os.write(1, b"\033[H\033[2J\033[3J")
+        self.child.start(*way_in(self))
 
-        def start() -> None:
-            self.report.remove()
+    def find_lack(self) -> str:
+        """Return what is missing, after a branch switch or amid an installation."""
+        scripts = self.scripts if self.restarts else []  # at first Python tells
+        try:
             os.chdir(self.directory)  # it may be a new one of the same name
-            scripts = self.scripts if self.restarts else []  # at first Python tells
             for path in sys.executable, FILE, *scripts:
                 os.stat(path)
-            self.open_report(make_folder(), time.time_ns())
-            if self.options.get("clear") and os.isatty(1):
-                os.write(1, b"\033[H\033[2J\033[3J")
-            self.child.start(*way_in(self))
-
-        persist(start, self.directory, lambda: self.wait_a_moment(0.2))
+        except OSError as error:
+            return f"{name_of(absolute(error.filename), self.directory)} ({error.strerror})"
+        return ""
 
     def open_report(self, folder: str, began: int) -> None:
         self.report = Report(folder)
@@ -247,17 +256,16 @@ class Shell:
     def look(self) -> None:
         """See whether the program still watches; if not, end it for a change."""
         self.watcher.hear(self.report)
-        asked = self.report.last("restart", {"moment": NEVER[0]})["moment"]
-        is_ending = monotonic() < asked + 2 * self.watcher.settings["grace"] + 5
-        if is_ending or self.child.is_stopped or "debugger" in self.report.told:
-            return  # a debugger may have stopped its threads
+        told = self.report.told.keys()  # a debugger may have stopped all threads
+        if self.child.is_stopped or told & {"restart", "debugger"}:
+            return
         if not self.report.count_silence():
             return
-        if "began" not in self.report.told and not self.is_deaf:
+        if "began" not in told and not self.is_deaf:
             self.is_deaf = True
             say(f"{self.name} does not let autoreload in, a change is seen at its end")
         elif reason := self.watcher.look_for_reason("the program hangs"):
-            self.report.tell("restart", {"moment": monotonic()})
+            self.report.tell("restart", (monotonic(), ()))
             say(f"{reason} and the program hangs, restarting")
             grace = self.watcher.settings["grace"]
             end_processes(self.child.alive, grace, signal.SIGINT)
@@ -274,9 +282,9 @@ class Shell:
 
     def end_if_asked(self) -> None:
         """End if a signal of the user's has ended the program, and was not survived."""
-        told = self.report.last("restart", {"moment": monotonic() - 60})
+        restart = self.report.last("restart", (monotonic() - 60, ()))[0]
         moment, number = self.child.asked
-        if moment > told["moment"] - self.watcher.settings["grace"] * self.is_restart:
+        if moment > restart - self.watcher.settings["grace"] * self.is_restart:
             self.end(-number if self.is_restart else self.child.status)
 
     def end_if_done(self) -> None:
@@ -311,9 +319,11 @@ class Shell:
     def prepare_restart(self) -> None:
         if "left" not in self.report.told or not IS_POSIX:
             end_processes(self.child.leftovers, 0.5)
-        told = self.report.last("restart", {})
-        self.streak = told.get("streak", self.watcher.guard.next_streak)
-        drop_bytecode(self.watcher.stale().union(told.get("changed", [])))
+        changed = self.watcher.pending.union(self.report.last("restart", (0, ()))[1])
+        soon = self.watcher.began + 10**9
+        found = {path for path in changed if saved_at(path) < soon}
+        self.streak = {path: self.streak.get(path, 0) + 1 for path in found}
+        drop_bytecode(changed | self.watcher.stale())
         self.restarts += 1
 
     def end(self, status: int) -> "NoReturn":
@@ -536,7 +546,7 @@ def members(group: int) -> "dict[int, tuple[int, bool]]":
     """Return parents of a group's living processes, and whether each is a worker."""
     rows = rows_of_proc(group) if stat_fields("self") else rows_of_ps()
     return {  # but for multiprocessing's tracker, which ends after all others
-        pid: (parent, is_forked or "multiprocessing" in command)
+        pid: (parent, is_forked or "from multiprocessing." in command)
         for pid, parent, job, state, is_forked, command in rows
         if job == group and state not in "ZX" and ".resource_tracker" not in command
     }
@@ -623,10 +633,9 @@ class Program:
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
     are_hooks_done = False
-    is_early = False  # whether the main thread has ended before Ctrl-C
     is_interrupted = False  # whether Ctrl-C has been pressed
-    is_leaving = False  # whether its exit functions are run
-    has_ended = False  # whether the main thread is past them
+    is_ending = False  # whether the main thread has left the user's code
+    has_ended = False  # whether it is past the exit functions
 
     def __init__(self, state: "Facts") -> None:
         self.state = state  # what the shell has said; nothing in a plain program
@@ -720,7 +729,7 @@ class Program:
         reason = self.watcher.look_for_reason("the old code runs on")
         if "request" in self.report.told:
             reason = reason or "restart() was called"
-        if not reason or is_debugging():
+        if not reason or is_debugging() or not (self.state or os.path.exists(FILE)):
             return
         self.watcher.hear(self.report)  # the user may just have sent a signal
         grace_ends = self.report.last("signal", -1e9) + self.watcher.settings["grace"]
@@ -733,9 +742,7 @@ class Program:
             _thread.exit()  # a plain first run ends as without us
         self.is_stopping = True  # first: the main thread may be about to end
         if reason:
-            told = {"moment": monotonic(), "changed": self.watcher.pending}
-            told |= {"streak": self.watcher.guard.next_streak}
-            self.report.tell("restart", told)
+            self.report.tell("restart", (monotonic(), self.watcher.pending))
             say(f"{reason}, restarting")
         stop(self)
         if not self.state:
@@ -766,7 +773,7 @@ def stop(program: Program) -> None:
     deadline, before = monotonic() + grace, last_error()
     atexit.unregister(at_exit)
     atexit.register(at_exit, program)  # the last is called first, and runs the others
-    is_heeded = program.has_ended or program.is_early or interrupt(program)
+    is_heeded = program.is_ending or interrupt(program)
     send(signal.SIGINT, descendants(workers=False))
     if is_heeded:
         half = deadline - grace / 2
@@ -779,9 +786,8 @@ def stop(program: Program) -> None:
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
     end_processes(descendants, max(0.5, deadline - monotonic()))
-    # The exit functions are left where the main thread does not end.
-    call_hook(run_exit_functions, [program], None, monotonic() + 1)
-    call_hook(close_files, [], None, monotonic() + 1)
+    if not program.has_ended:  # its exit functions are left
+        call_hook(leave, [program], None, monotonic() + 1)
 
 
 def interrupt(program: Program) -> bool:
@@ -823,13 +829,12 @@ def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]"
 
 def position(program: Program) -> str:
     """Return where the main thread is, in the user's own code if it is there."""
-    stack = traceback.walk_stack(sys._current_frames().get(program.main_ident))
-    places = [
-        (f.f_code.co_filename, n) for f, n in stack if f.f_globals is not globals()
-    ]
-    outer = [place for place in places if not is_installed(absolute(place[0]))]
-    for path, line in [p for p in outer if "<frozen" not in p[0]] or places:
-        return f"{name_of(absolute(path), program.launch.directory)}:{line}"
+    frame = sys._current_frames().get(program.main_ident)
+    while frame:
+        path = absolute(frame.f_code.co_filename)
+        if not ("<frozen" in path or path == FILE or is_installed(path)):
+            return f"{name_of(path, program.launch.directory)}:{frame.f_lineno}"
+        frame = frame.f_back
     return "its end"
 
 
@@ -856,12 +861,11 @@ def at_exit(program: Program) -> None:
     """At the exit: report a failure, or let the thread that watches go on."""
     if os.getpid() != program.pid:
         return
-    error = last_error()
+    program.is_ending, error = True, last_error()
     program.imports.list_modules()
     if program.is_stopping and not is_by_hand(program, error):
         hold_back({signal.SIGINT})  # the next one is for the shell
-        run_exit_functions(program)
-        program.has_ended = True
+        leave(program)
         time.sleep(1e6)  # the thread that watches ends the process
     if isinstance(error, Exception) and is_outermost(error.__traceback__):
         folders = filter(os.path.isdir, search_path())
@@ -869,7 +873,7 @@ def at_exit(program: Program) -> None:
         if not program.state:
             hold_back({signal.SIGINT})  # the next one is for the shell
             end_processes(descendants, 0.5)
-            close_files()
+            leave(program)
             program.become_shell(1)
     elif program.target[0] == "-m" or os.path.isdir(program.target[0]):
         if not hasattr(sys.modules["__main__"], "__file__"):
@@ -881,21 +885,20 @@ def at_exit(program: Program) -> None:
 
 def is_by_hand(program: Program, error: object) -> bool:
     """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
-    if not program.is_interrupted and error:
-        return not isinstance(error, Exception)
-    if not program.is_interrupted:  # unless it is a hook that lets it end, soon done
-        program.is_early = True
-        return not wait_until(lambda: program.are_hooks_done, monotonic() + 1)
-    both = error, getattr(error, "__context__", None)  # two may come together
-    return not program.state and all(isinstance(e, KeyboardInterrupt) for e in both)
+    if isinstance(error, KeyboardInterrupt):  # two may have come, one after the other
+        is_second = isinstance(error.__context__, KeyboardInterrupt)
+        return is_second or not program.is_interrupted
+    # Unless it is a hook that lets it end, and is soon done.
+    is_done = wait_until(lambda: program.are_hooks_done, monotonic() + 1)
+    return not (is_done or program.is_interrupted)
 
 
-def run_exit_functions(program: Program) -> None:
-    """Run all but ours, which Python has called first; there is no public way."""
-    if not program.is_leaving:  # else the main thread hangs in one of them
-        program.is_leaving = True
-        atexit.unregister(at_exit)
-        atexit._run_exitfuncs()
+def leave(program: Program) -> None:
+    """Do what Python does at its end, but quicker: run exit functions, close files."""
+    atexit.unregister(at_exit)  # Python has called it first; there is no public way
+    atexit._run_exitfuncs()
+    close_files()
+    program.has_ended = True
 
 
 def last_error() -> object:
@@ -1009,17 +1012,24 @@ class Watcher:
 
     def __init__(self, directory: str, streak: "dict[str, int]", began: int) -> None:
         self.directory = directory
-        self.guard = Guard(streak)
+        self.streak = streak  # after how many starts in a row each file changed soon
         self.began = began  # when the program did, in ns since the epoch
-        self.stamps: "dict[str, Stamp]" = {}  # as loaded or seen; () differs from all
+        self.start = monotonic()  # the same, in seconds
+        self.roots = set(installed_roots())
+        # As loaded, or seen; () differs from all.
+        self.stamps: "dict[str, Stamp]" = {path: stamp_of(path) for path in self.roots}
         self.own: "set[str]" = set()  # the program's files, and single ones to watch
         self.loaded: "set[str]" = set()  # those of them that Python has read
         self.pending: "set[str]" = set()  # what differs from the code that runs
         self.is_fit = False  # whether there is any, and all of it compiles
+        self.is_slow = False  # whether the user knows that a restart is put off
         self.freshest: "Words" = []  # what was saved last is saved next
         self.patterns: "Words" = []  # what is ignored
         self.outputs = list(filter(None, map(status_of, (1, 2))))
-        self.others = Others(self)
+        self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
+        self.found: "set[str]" = set()  # the files that they match, in this turn
+        self.installed: "Words" = []
+        self.turn, self.turns = self.walk(), 0  # what comes next of those that are many
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
 
@@ -1050,20 +1060,20 @@ class Watcher:
         if not self.ignores(path):  # a glob may be the very name of a file
             self.stamps.setdefault(path, stamp)
             self.own.add(path)
-        self.others.globs.setdefault(path, moment)
+        self.globs.setdefault(path, moment)
 
     def watch_sources(self, files: "Words", folders: "Words") -> None:
         """Watch for new sources, and wherever a failure can be mended."""
         for file in files:
             self.add_since(self.own, file, self.began)
         sources = {path for path in self.own if path.endswith(".py")}
-        found = {self.directory, *folders, *map(os.path.dirname, sources.union(files))}
-        self.others.is_awaited = True
+        found = {*map(os.path.dirname, sources.union(files))}
+        found |= self.roots.union(folders, [self.directory])
         for folder in found - {os.sep, ""}:
-            if is_installation(folder):
-                self.others.folders.setdefault(folder, saved_at(folder))
+            if is_installation(folder):  # its own time tells of what comes and goes
+                self.add_since(self.own, os.path.join(folder, ""), self.began)
             else:
-                self.others.globs.setdefault(f"{folder}/**/*.py", self.began)
+                self.globs.setdefault(f"{folder}/**/*.py", self.began)
 
     def ignores(self, path: str) -> bool:
         """Whether a file is left out: by a pattern, or as one of our outputs."""
@@ -1077,24 +1087,54 @@ class Watcher:
             self.pending |= self.settle(changed)
             sources = sorted(self.pending & self.loaded)
             self.is_fit = all(compiles(p, self.directory, effect) for p in sources)
-            if self.is_fit:
-                self.guard.note(self.pending, self.directory)
-        if not self.is_fit or monotonic() < self.guard.due:
+        if not self.is_fit or self.is_put_off():
             return ""
         first, *more = sorted(self.pending, key=lambda path: (is_installed(path), path))
         suffix = f" (+{len(more)} more)" if more else ""
         return f"{name_of(first, self.directory)} changed{suffix}"
+
+    def is_put_off(self) -> bool:
+        """Whether a run has to last, since its files change soon after each start."""
+        count = min(self.streak.get(path, 0) for path in self.pending) + 1
+        pause = min(2.0 ** (count - 3), 30) if count > 2 else 0
+        is_early = monotonic() < self.start + pause
+        if is_early and not self.is_slow:
+            name = name_of(min(self.pending), self.directory)
+            text = f"{name} has changed soon after each of the last {count} starts"
+            text += f", restarting {pause:g} s after this one"
+            say(f"{text}; --ignore {name} leaves it out")
+        self.is_slow = is_early
+        return is_early
 
     def look(self) -> "set[str]":
         """Return what has changed; take at most 1 % of a core."""
         if monotonic() < self.due:
             return self.compare(self.freshest)
         began = time.thread_time()
-        changed = self.compare(self.own) | self.others.look()
+        changed = self.compare(self.own)
+        for batch in self.turn:
+            changed |= self.compare(batch)
+            if time.thread_time() > began + 0.005:
+                break
+        else:
+            self.turn = self.walk()
         self.freshest = sorted(self.own, key=lambda path: self.stamps[path] or ())[-2:]
         cost = time.thread_time() - began
         self.due = monotonic() + max(self.settings["check_time"] / 1000, 99 * cost)
         return changed
+
+    def walk(self) -> "Iterator[Iterable[str]]":
+        """Yield files that are many, for as many rounds as it takes to look at them."""
+        gone, self.found = self.found, set()
+        for glob, moment in list(self.globs.items()):
+            self.globs[glob] = 0  # in the next turn, all that is new is a change
+            for path in files_below(glob):
+                self.add_since(self.found, path, moment)
+                yield [path]
+        yield gone - self.found
+        self.turns += 1
+        is_installing = self.compare(self.roots - self.own)
+        yield self.installed if is_installing else self.installed[self.turns % 32 :: 32]
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
@@ -1107,11 +1147,13 @@ class Watcher:
         """Wait until all looks the same twice; return what has changed till then."""
         more, deadline = changed, monotonic() + 5  # what never rests is no save
         while more and monotonic() < deadline:
+            is_installing = any(map(is_installation, changed))
             # A single file is written in no time; of several, or gone ones, more come.
             is_single = len(changed) == 1 and self.stamps.get(min(changed))
             age = (time.time_ns() - max(map(saved_at, changed))) / 1e9
-            sleep(min(max(0.03 - age, 0.01), 0.03) if is_single else 0.2)
-            more = self.compare(changed | self.own)
+            soon = min(max(0.03 - age, 0.01), 0.03) if is_single else 0.2
+            sleep(1 if is_installing else soon)
+            more = self.compare(changed.union(self.own, self.installed * is_installing))
             changed |= more
         return changed
 
@@ -1120,64 +1162,6 @@ class Watcher:
         recently = time.time_ns() - 2 * 10**9
         recent = {path for path in self.own if saved_at(path) > recently}
         return self.pending | self.compare(self.own) | recent
-
-
-# --- The others: files that are many, and have to take turns --------------------------
-
-
-class Others:
-    """Files that are many: a round looks at a part of them, so that no other waits."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-        self.installed: "Words" = []
-        self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
-        self.found: "set[str]" = set()  # the files that they match, in this turn
-        self.turn = self.walk()
-        self.turns = 0
-        self.folders = {path: saved_at(path) for path in installed_roots()}
-        self.installing: "set[str]" = set()  # those of them where something happens
-        self.quiet = 0  # rounds since something has
-        self.is_awaited = False  # whether an installation alone is a change
-
-    def look(self) -> "set[str]":
-        changed, end = self.look_at_folders(), time.thread_time() + 0.005
-        for path in self.turn:
-            changed |= self.watcher.compare([path])
-            if time.thread_time() > end:
-                return changed
-        self.turn = self.walk()
-        return changed
-
-    def walk(self) -> "Iterator[str]":
-        """Yield what a turn looks at, one file after the other."""
-        gone, self.found = self.found, set()
-        for glob, moment in list(self.globs.items()):
-            self.globs[glob] = 0  # in the next turn, all that is new is a change
-            for path in files_below(glob):
-                self.watcher.add_since(self.found, path, moment)
-                yield path
-        yield from gone - self.found
-        self.turns += 1
-        for path in self.installed[self.turns % 32 :: 32]:
-            if not os.path.exists(path):  # that is how an installation may begin
-                self.installing, self.quiet = {os.path.dirname(path)}, 0
-            if not self.installing:
-                yield path
-
-    def look_at_folders(self) -> "set[str]":
-        """Return what an installation has changed, once that is quiet."""
-        times = {path: saved_at(path) for path in self.folders}
-        happened = {path for path in times if times[path] != self.folders[path]}
-        self.folders, self.installing = times, self.installing | happened
-        self.quiet = 0 if happened else self.quiet + 1
-        if not self.installing or self.quiet < 2:
-            return set()
-        if self.quiet < 20 and not all(map(os.path.exists, self.installed)):
-            return set()  # some are still to come
-        changed = self.installing if self.is_awaited else set()
-        self.installing = set()
-        return changed | self.watcher.compare(self.installed)
 
 
 # --- The imports: which stamp a file had as it was loaded -----------------------------
@@ -1218,7 +1202,7 @@ class Imports:
             stamp = stamp_since(path, max(watcher.began, saved_at(cached)))
             if is_installed(path):
                 watcher.stamps[path] = stamp
-                watcher.others.installed.append(path)
+                watcher.installed.append(path)
             else:
                 watcher.load((path, stamp))
                 self.report.tell("file", (path, stamp))
@@ -1259,31 +1243,6 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
                 attempt(lambda: os.remove(os.path.join(folder, found)))
 
 
-class Guard:
-    """Slows a program down that changes its own files after each start."""
-
-    def __init__(self, streak: "dict[str, int]") -> None:
-        self.streak = streak  # after how many starts in a row each file changed soon
-        self.next_streak: "dict[str, int]" = {}  # the same, for the next run
-        self.began = monotonic()
-        self.due = 0.0  # when a restart may come, in seconds of the monotonic clock
-
-    def note(self, changed: "set[str]", directory: str) -> None:
-        """Put the restart off, if all these have changed soon after each start."""
-        now = monotonic()
-        if now < self.due and changed <= self.next_streak.keys():
-            return
-        is_soon = now < self.began + 1
-        self.next_streak = {p: self.streak.get(p, 0) + 1 for p in changed if is_soon}
-        count = min(self.next_streak.values(), default=0)
-        pause = min(2.0 ** (count - 5), 30) if count >= 3 else 0
-        if pause:
-            name = name_of(min(changed), directory)
-            text = f"{name} has changed soon after each of the last {count} starts"
-            say(f"{text}, restarting in {pause:g} s; --ignore {name} leaves it out")
-        self.due = now + pause
-
-
 # --- The files: what there is, what it was like, and what is left out -----------------
 
 # What a directory or a glob leaves out, besides virtual environments.
@@ -1313,16 +1272,15 @@ def status_of(file: "str | int") -> "Any":
 def stamp_of(path: str) -> "Stamp":
     """Return what tells a file from one that was edited; None if there is none."""
     it = status_of(path)
-    if it and stat.S_ISDIR(it.st_mode):  # what is in it has stamps of its own
-        return it.st_ino, it.st_mode
+    if it and stat.S_ISDIR(it.st_mode) and not path.endswith(os.sep):
+        return it.st_ino, it.st_mode  # what is in it has stamps of its own
     return it and (it.st_mtime_ns, it.st_size, it.st_ino, it.st_mode)
 
 
 def stamp_since(path: str, moment: int) -> "Stamp":
     """Return a file's stamp or, if it was saved after a moment, what differs."""
     stamp = stamp_of(path)  # before the other look: no save falls between
-    is_folder = stamp and stat.S_ISDIR(stamp[-1])
-    return () if saved_at(path) > moment and not is_folder else stamp
+    return () if saved_at(path) > moment else stamp
 
 
 def saved_at(path: str) -> int:
@@ -1341,7 +1299,8 @@ def search_path() -> "set[str]":
 def installed_roots() -> "Words":
     names = [os.sep + "site-packages", os.sep + "dist-packages"]
     names += [os.path.dirname(os.__file__), os.path.join(sys.base_exec_prefix, "DLLs")]
-    return [os.path.realpath(p) for p in map(str, sys.path) if p.endswith((*names,))]
+    found = [os.path.realpath(p) for p in map(str, sys.path) if p.endswith((*names,))]
+    return [os.path.join(path, "") for path in found]
 
 
 def is_installed(path: str) -> bool:
@@ -1352,8 +1311,7 @@ def is_installed(path: str) -> bool:
 def is_installation(folder: str) -> bool:
     if folder not in installed_folders:
         real = os.path.join(os.path.realpath(folder), "")
-        roots = tuple(os.path.join(root, "") for root in installed_roots())
-        installed_folders[folder] = real.startswith(roots)
+        installed_folders[folder] = real.startswith((*installed_roots(),))
     return installed_folders[folder]
 
 
@@ -1446,7 +1404,7 @@ class Report:
     | debugger | one that may stop all threads is in the program | the program         |
     | listen   | the address of a socket that is in use          | program and workers |
     | signal   | when the user has sent one, monotonic           | the shell           |
-    | restart  | {moment, changed files, streak}                 | program, shell      |
+    | restart  | when, monotonic, and which files have changed   | program, shell      |
     | failure  | files that had a part in it, directories        | the program         |
     | missing  | no such module, or no __main__ in a directory   | the program         |
     | left     | all that the program has started has ended      | the program         |
@@ -1648,23 +1606,12 @@ class Launch:
 
     def become_shell(self, state: "Facts") -> None:
         """Put all that back, and replace this process by the shell of the next run."""
-        state |= {"pid": os.getpid(), "began": self.began, **self.signals}
+        state |= {"directory": self.directory, "began": self.began, **self.signals}
+        state |= {"pid": os.getpid()}
         environment = {**self.environment, STATE: marshal.dumps(state).hex()}
         words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
         self.put_back(set(state["sockets"].values()))
-
-        def execute() -> None:
-            os.chdir(self.directory)
-            os.stat(FILE)
-            os.execve(self.executable, words, environment)
-
-        def wait() -> None:
-            sleep(0.2)
-            if signal.SIGINT in signal.sigpending():  # no thread takes it any more
-                Report(state["folder"]).remove()
-                os._exit(130)
-
-        persist(execute, self.directory, wait)
+        os.execve(self.executable, words, environment)
 
     def put_back(self, sockets: "set[int]") -> None:
         """Undo what the program did to the process; the shell sees to the signals."""
@@ -1679,22 +1626,6 @@ class Launch:
         attempt(lambda: os.sched_setaffinity(0, self.affinity))
 
 
-def persist(fn: "Callable[[], Any]", directory: str, wait: "Callable[[], Any]") -> None:
-    """Call a function until nothing is missing that it needs; say once what is."""
-    said = ""
-    while True:
-        try:
-            fn()
-            return
-        except OSError as error:  # after a branch switch, or amid an installation
-            name = name_of(os.path.join(directory, str(error.filename)), directory)
-            text = f"cannot run {name} ({error.strerror}), waiting until it is back"
-        if text != said:
-            say(text, RED)
-        said = text
-        wait()
-
-
 def main_thread_ident() -> int:
     main = getattr(sys.modules.get("threading"), "main_thread", None)
     return int(main().ident) if main else _thread.get_ident()
@@ -1702,10 +1633,7 @@ def main_thread_ident() -> int:
 
 def is_forked() -> bool:
     """Whether this process was forked, and has executed nothing since."""
-    if fields := stat_fields("self"):
-        return bool(int(fields[6]) & FORKED)
-    load("subprocess")
-    return any(row[4] for row in rows_of_ps() if row[0] == os.getpid())
+    return bool(attempt(lambda: members(os.getpgrp())[os.getpid()][1]))
 
 
 def inheritable_descriptors() -> "set[int]":
