@@ -313,7 +313,7 @@ class Shell:
         number = self.child.wait(seconds)
         if number and number in numbers_of(ENDING):
             self.end(-number)
-        if is_broken(1):
+        if monotonic() > self.watcher.due and is_broken(1):  # once in a round
             self.end(self.child.status)
 
     def prepare_restart(self) -> None:
@@ -352,6 +352,7 @@ class Posix:
         self.terminal = Terminal()
         self.neighbours = set(members(os.getpgrp()) if self.terminal.is_there else ())
         self.hear_signals(state)
+        self.reap()  # what a plain first run has left may have ended already
 
     def hear_signals(self, state: "Facts") -> None:
         """Ignore what was ignored at launch; have the others come to wait()."""
@@ -384,7 +385,7 @@ class Posix:
         """Wait for a signal; return its number, or 0 if none has come in time."""
         if select.select([self.inbox], [], [], 0 if self.heard else seconds)[0]:
             self.inbox.recv(4096)  # which only ends the wait; it may have been full
-        self.reap()  # always: what a plain first run has left may be ended already
+            self.reap()
         if not self.heard:
             return 0
         number = self.heard.pop()
@@ -628,7 +629,6 @@ class Program:
     """The process that runs the user's code."""
 
     is_looking = False  # whether the thread that watches runs
-    looks = 0  # how often it has looked
 
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
@@ -715,17 +715,15 @@ class Program:
 
     def look(self) -> None:
         """Look once; restart if something has changed, end if the shell is gone."""
-        self.looks += 1
         self.report.beat()
-        # Each of these takes its time, so every `check_time`, or at once if we told.
-        if self.looks % 5 == 1 or self.report.is_new:
+        # Each of these takes its time, so once in a round, or at once if we told.
+        if monotonic() >= self.watcher.due or self.report.is_new:
+            self.imports.list_modules()
             self.watcher.hear(self.report)
             if "pydevd" in sys.modules and "debugger" not in self.report.told:
                 self.report.tell("debugger")
             if IS_POSIX and self.state and os.getppid() != self.state["pid"]:
                 self.end("")
-        if monotonic() >= self.watcher.due:
-            self.imports.list_modules()
         reason = self.watcher.look_for_reason("the old code runs on")
         if "request" in self.report.told:
             reason = reason or "restart() was called"
@@ -1023,7 +1021,7 @@ class Watcher:
         self.pending: "set[str]" = set()  # what differs from the code that runs
         self.is_fit = False  # whether there is any, and all of it compiles
         self.is_slow = False  # whether the user knows that a restart is put off
-        self.freshest: "Words" = []  # what was saved last is saved next
+        self.ordered: "Words" = []  # the own ones; what was saved last is saved next
         self.patterns: "Words" = []  # what is ignored
         self.outputs = list(filter(None, map(status_of, (1, 2))))
         self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
@@ -1109,7 +1107,7 @@ class Watcher:
     def look(self) -> "set[str]":
         """Return what has changed; take at most 1 % of a core."""
         if monotonic() < self.due:
-            return self.compare(self.freshest)
+            return self.compare(self.ordered[-2:])
         began = time.thread_time()
         changed = self.compare(self.own)
         for batch in self.turn:
@@ -1118,7 +1116,8 @@ class Watcher:
                 break
         else:
             self.turn = self.walk()
-        self.freshest = sorted(self.own, key=lambda path: self.stamps[path] or ())[-2:]
+        if len(self.own) != len(self.ordered):
+            self.ordered = sorted(self.own, key=lambda path: self.stamps[path] or ())
         cost = time.thread_time() - began
         self.due = monotonic() + max(self.settings["check_time"] / 1000, 99 * cost)
         return changed
@@ -1138,10 +1137,14 @@ class Watcher:
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
-        found = {path: stamp_of(path) for path in list(paths)}  # it grows at the exit
-        differing = {p: s for p, s in found.items() if s != self.stamps.get(p, s)}
-        self.stamps |= differing
-        return {path for path in differing if not self.ignores(path)}
+        differing = set()
+        for path in list(paths):  # it grows at the exit
+            stamp = stamp_of(path)
+            if stamp != self.stamps.get(path, stamp):
+                self.stamps[path] = stamp
+                if not self.ignores(path):
+                    differing.add(path)
+        return differing
 
     def settle(self, changed: "set[str]") -> "set[str]":
         """Wait until all looks the same twice; return what has changed till then."""
@@ -1174,6 +1177,7 @@ class Imports:
         self.report = report
         self.watcher = watcher
         self.known: "set[str]" = set()  # modules that are listed
+        self.count = 0  # how many there were; touching all of them takes long
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> None:
         """Note the file that an import is about to read, on whatever thread."""
@@ -1191,6 +1195,9 @@ class Imports:
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
+        if len(sys.modules) == self.count:
+            return
+        self.count = len(sys.modules)
         watcher, names = self.watcher, set(list(sys.modules)) - self.known  # at once
         for name in names:
             if path := file_of(sys.modules.get(name)):
@@ -1266,7 +1273,10 @@ def name_of(path: str, directory: str) -> str:
 
 
 def status_of(file: "str | int") -> "Any":
-    return attempt(lambda: os.stat(file))
+    try:
+        return os.stat(file)
+    except (OSError, ValueError):
+        return None
 
 
 def stamp_of(path: str) -> "Stamp":
@@ -1442,6 +1452,8 @@ class Report:
 
     def news(self) -> "Iterator[tuple[str, Any]]":
         self.is_new = False
+        if getattr(status_of(self.path), "st_size", 0) == self._position:
+            return  # a stat is cheaper
         data = read(self.path, self._position)
         *lines, rest = data.split(b"\n")
         self._position += len(data) - len(rest)
@@ -1454,7 +1466,7 @@ class Report:
 
     def beat(self) -> None:
         """Show the shell that the program still watches: set the file's mtime."""
-        if monotonic() > self._beat + 1:
+        if monotonic() > self._beat + 2:
             self._beat = monotonic()
             attempt(lambda: os.utime(self.path))
 
