@@ -784,7 +784,7 @@ def stop(program: Program) -> None:
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
     end_processes(descendants, max(0.5, deadline - monotonic()))
-    if not program.has_ended:  # its exit functions are left
+    if not program.is_ending:  # its exit functions are left
         call_hook(leave, [program], None, monotonic() + 1)
 
 
@@ -871,7 +871,7 @@ def at_exit(program: Program) -> None:
         if not program.state:
             hold_back({signal.SIGINT})  # the next one is for the shell
             end_processes(descendants, 0.5)
-            leave(program)
+            close_files()
             program.become_shell(1)
     elif program.target[0] == "-m" or os.path.isdir(program.target[0]):
         if not hasattr(sys.modules["__main__"], "__file__"):
