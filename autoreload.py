@@ -827,12 +827,11 @@ def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]"
 
 def position(program: Program) -> str:
     """Return where the main thread is, in the user's own code if it is there."""
-    frame = sys._current_frames().get(program.main_ident)
-    while frame:
+    top = sys._current_frames().get(program.main_ident)  # None: it has ended
+    for frame, line in traceback.walk_stack(top):
         path = absolute(frame.f_code.co_filename)
         if not ("<frozen" in path or path == FILE or is_installed(path)):
-            return f"{name_of(path, program.launch.directory)}:{frame.f_lineno}"
-        frame = frame.f_back
+            return f"{name_of(path, program.launch.directory)}:{line}"
     return "its end"
 
 
@@ -846,10 +845,8 @@ def is_debugging() -> bool:
     """Whether a thread is at a prompt of pdb, or at a breakpoint of pydevd."""
     prompt = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
     pause = attempt(lambda: sys.modules["pydevd"].PyDB._do_wait_suspend.__code__)
-    for top in sys._current_frames().values() if prompt or pause else ():
-        if any(f.f_code in (prompt, pause) for f, _ in traceback.walk_stack(top)):
-            return True
-    return False
+    stacks = map(traceback.walk_stack, sys._current_frames().values())
+    return any(f.f_code in (prompt, pause) for stack in stacks for f, _ in stack)
 
 
 # --- The exit: what the main thread does at its end -----------------------------------
