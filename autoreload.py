@@ -761,12 +761,11 @@ class Program:
 def stop(program: Program) -> None:
     """End the program as by hand, within its grace, but for the process itself."""
     grace = program.watcher.settings["grace"]
-    deadline = monotonic() + grace
+    deadline, anyway = monotonic() + grace, f"after {grace:g} s, restarting anyway"
     for hook, wants_paths in program.hooks:
         args = [sorted(program.watcher.pending)] if wants_paths else []
         if not call_hook(hook, args, program.io_loop, deadline):
-            text = f"hook {hook_name(hook)} is not done after {grace:g} s"
-            say(f"{text}, restarting anyway", RED)
+            say(f"hook {hook_name(hook)} is not done {anyway}", RED)
     program.are_hooks_done = True
     deadline, before = monotonic() + grace, last_error()
     atexit.unregister(at_exit)
@@ -778,8 +777,7 @@ def stop(program: Program) -> None:
         wait_until(lambda: program.has_ended or last_error() is not before, half)
         send(signal.SIGTERM, descendants(workers=True))
         if not wait_until(lambda: program.has_ended, deadline):
-            text = f"main thread is at {position(program)} after {grace:g} s"
-            say(f"{text}, restarting anyway", RED)
+            say(f"main thread is at {position(program)} {anyway}", RED)
         wait_until(requests_are_done, deadline)
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
@@ -918,9 +916,7 @@ def close_files() -> None:
 # --- The hooks: on which thread they run, and for how long ----------------------------
 
 
-def call_hook(
-    hook: "Callable[..., object]", args: "list[Any]", io_loop: "Any", deadline: float
-) -> bool:
+def call_hook(hook: "Any", args: "list[Any]", io_loop: "Any", deadline: float) -> bool:
     """Call a hook on the thread of the loop; return whether it is done in time."""
     done: "list[bool]" = []  # whether it was: in time, or not
     kept: "list[object]" = []  # a task that nobody refers to may vanish
@@ -953,9 +949,8 @@ def call_hook(
     return done[0]
 
 
-def hook_name(hook: object) -> str:
-    name = attempt(lambda: str(getattr(hook, "__qualname__", hook)))
-    return name or type(hook).__name__  # whose repr() has failed
+def hook_name(hook: "Any") -> object:
+    return attempt(lambda: hook.__qualname__) or type(hook).__name__
 
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
