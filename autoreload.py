@@ -632,8 +632,7 @@ class Program:
 
     # How far a stop is; the thread that watches and the main thread tell each other.
     is_stopping = False  # until the main thread sees that it has ended by hand
-    are_hooks_done = False
-    is_interrupted = False  # whether Ctrl-C has been pressed
+    is_asked = False  # whether the hooks are done, and it is to end now
     is_ending = False  # whether the main thread has left the user's code
     has_ended = False  # whether it is past the exit functions
 
@@ -766,11 +765,10 @@ def stop(program: Program) -> None:
         args = [sorted(program.watcher.pending)] if wants_paths else []
         if not call_hook(hook, args, program.io_loop, deadline):
             say(f"hook {hook_name(hook)} is not done {anyway}", RED)
-    program.are_hooks_done = True
     deadline, before = monotonic() + grace, last_error()
     atexit.unregister(at_exit)
     atexit.register(at_exit, program)  # the last is called first, and runs the others
-    is_heeded = program.is_ending or interrupt(program)
+    is_heeded = interrupt(program)
     send(signal.SIGINT, descendants(workers=False))
     if is_heeded:
         half = deadline - grace / 2
@@ -787,19 +785,19 @@ def stop(program: Program) -> None:
 
 
 def interrupt(program: Program) -> bool:
-    """Press Ctrl-C; return whether the program does anything with it."""
-    handler: "Any" = signal.getsignal(signal.SIGINT)
-    if handler in (signal.SIG_IGN, signal.SIG_DFL):
-        return False
-    if not program.state and isinstance(last_error(), KeyboardInterrupt):
-        return True  # the user's, which is just being shown
-    if hasattr(getattr(handler, "__self__", None), "allow_kbdint"):
-        handler.__self__.allow_kbdint = True  # else pdb would open its prompt
+    """Press Ctrl-C, unless it ends already; return whether it does anything then."""
     sys.excepthook = without_interrupts(sys.excepthook)
     sys.unraisablehook = without_interrupts(sys.unraisablehook)
     # Two signals that come together are one: give a Ctrl-C of the user's its time.
     sleep(0.002)
-    program.is_interrupted = True
+    if not program.state and isinstance(last_error(), KeyboardInterrupt):
+        return True  # the user's, which is just being shown
+    program.is_asked = True
+    handler: "Any" = signal.getsignal(signal.SIGINT)
+    if program.is_ending or handler in (signal.SIG_IGN, signal.SIG_DFL):
+        return program.is_ending
+    if hasattr(getattr(handler, "__self__", None), "allow_kbdint"):
+        handler.__self__.allow_kbdint = True  # else pdb would open its prompt
     if IS_POSIX:  # interrupt_main() would not wake a thread that sleeps
         signal.pthread_kill(program.main_ident, signal.SIGINT)
     else:
@@ -880,10 +878,9 @@ def is_by_hand(program: Program, error: object) -> bool:
     """Whether the program has ended by itself, or by a Ctrl-C that is not ours."""
     if isinstance(error, KeyboardInterrupt):  # two may have come, one after the other
         is_second = isinstance(error.__context__, KeyboardInterrupt)
-        return is_second or not program.is_interrupted
+        return is_second or not program.is_asked
     # Unless it is a hook that lets it end, and is soon done.
-    is_done = wait_until(lambda: program.are_hooks_done, monotonic() + 1)
-    return not (is_done or program.is_interrupted)
+    return not wait_until(lambda: program.is_asked, monotonic() + 1)
 
 
 def leave(program: Program) -> None:
