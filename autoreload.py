@@ -1036,25 +1036,22 @@ class Watcher:
         self.loaded.add(path)
 
     def add_since(self, files: "set[str]", path: str, moment: int) -> None:
-        """Add a file to a set unless ignored; if saved after `moment`, it differs."""
-        if path not in self.stamps and not self.ignores(path):
+        """Add a file to a set; if it was saved after `moment`, it differs."""
+        if path not in self.stamps:
             self.stamps[path] = stamp_since(path, moment)
-        if path in self.stamps:
-            files.add(path)
+        files.add(path)
 
     def watch(self, found: "tuple[str, Stamp, int]") -> None:
         path, stamp, moment = found
-        if not self.ignores(path):  # a glob may be the very name of a file
-            self.stamps.setdefault(path, stamp)
-            self.own.add(path)
+        self.stamps.setdefault(path, stamp)  # a glob may be the very name of a file
+        self.own.add(path)
         self.globs.setdefault(path, moment)
 
     def watch_sources(self, files: "Words", folders: "Words") -> None:
         """Watch for new sources, and wherever a failure can be mended."""
         for file in files:
             self.add_since(self.own, file, self.began)
-        sources = {path for path in self.own if path.endswith(".py")}
-        found = {*map(os.path.dirname, sources.union(files))}
+        found = {*map(os.path.dirname, self.loaded.union(files))}
         found |= self.roots.union(folders, [self.directory])
         for folder in found - {os.sep, ""}:
             if is_installation(folder):  # its own time tells of what comes and goes
