@@ -1071,24 +1071,11 @@ class Watcher:
             self.pending |= self.settle(changed)
             sources = sorted(self.pending & self.loaded)
             self.is_fit = all(compiles(p, self.directory, effect) for p in sources)
-        if not self.is_fit or self.is_put_off():
+        if not self.is_fit or is_put_off(self):
             return ""
         first, *more = sorted(self.pending, key=lambda path: (is_installed(path), path))
         suffix = f" (+{len(more)} more)" if more else ""
         return f"{name_of(first, self.directory)} changed{suffix}"
-
-    def is_put_off(self) -> bool:
-        """Whether a run has to last, since its files change soon after each start."""
-        count = min(self.streak.get(path, 0) for path in self.pending) + 1
-        pause = min(2.0 ** (count - 3), 30) if count > 2 else 0
-        is_early = monotonic() < self.start + pause
-        if is_early and not self.is_slow:
-            name = name_of(min(self.pending), self.directory)
-            text = f"{name} has changed soon after each of the last {count} starts"
-            text += f", restarting {pause:g} s after this one"
-            say(f"{text}; --ignore {name} leaves it out")
-        self.is_slow = is_early
-        return is_early
 
     def look(self) -> "set[str]":
         """Return what has changed; take at most 1 % of a core."""
@@ -1218,12 +1205,25 @@ def compiles(path: str, directory: str, effect: str) -> bool:
     try:  # by a name for which warnings are off: the next run shows them
         compile(read(path), "<autoreload>" + path, "exec", dont_inherit=True)
     except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
-        if isinstance(error, SyntaxError):
-            error.filename = path
+        setattr(error, "filename", path)  # of a SyntaxError: it is shown
         show_exception(error)
         say(f"{name_of(path, directory)} does not compile, {effect}", RED)
         return False
     return True
+
+
+def is_put_off(watcher: Watcher) -> bool:
+    """Whether a run has to last, since its files change soon after each start."""
+    count = min(watcher.streak.get(path, 0) for path in watcher.pending) + 1
+    pause = min(2.0**count // 8, 30)  # in s; none for the first two
+    is_early = monotonic() < watcher.start + pause
+    if is_early and not watcher.is_slow:
+        name = name_of(min(watcher.pending), watcher.directory)
+        text = f"{name} has changed soon after each of the last {count} starts"
+        text += f", restarting {pause:g} s after this one"
+        say(f"{text}; --ignore {name} leaves it out")
+    watcher.is_slow = is_early
+    return is_early
 
 
 def drop_bytecode(paths: "Iterable[str]") -> None:
