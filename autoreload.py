@@ -323,7 +323,7 @@ class Shell:
         soon = self.watcher.began + 10**9
         found = {path for path in changed if saved_at(path) < soon}
         self.streak = {path: self.streak.get(path, 0) + 1 for path in found}
-        drop_bytecode(changed | self.watcher.stale())
+        drop_bytecode(changed | self.watcher.compare(self.watcher.own))
         self.restarts += 1
 
     def end(self, status: int) -> "NoReturn":
@@ -1133,12 +1133,6 @@ class Watcher:
             changed |= more
         return changed
 
-    def stale(self) -> "set[str]":
-        """Return the sources whose cached bytecode may be that of another version."""
-        recently = time.time_ns() - 2 * 10**9
-        recent = {path for path in self.own if saved_at(path) > recently}
-        return self.pending | self.compare(self.own) | recent
-
 
 # --- The imports: which stamp a file had as it was loaded -----------------------------
 
@@ -1162,7 +1156,7 @@ class Imports:
     def note(self, path: str) -> None:
         """Report a file as it is now; see that no stale bytecode is run for it."""
         stamp = stamp_of(path)
-        if saved_at(path) > self.watcher.began - 2 * 10**9:
+        if saved_at(path) > self.watcher.began - 3 * 10**9:
             drop_bytecode([path])
         if stamp and stat.S_ISREG(stamp[-1]):
             self.report.tell("file", (path, stamp))
