@@ -652,8 +652,6 @@ class Program:
         """Begin to watch, if that is possible; return whether it is."""
         if self.launch.is_off:
             return False
-        if self.begun.locked() and os.getpid() != self.pid:
-            return True  # a worker: its parent watches
         is_first = self.begun.acquire(blocking=False)
         if is_first and not self.state and (obstacle := self.launch.obstacle()):
             self.launch.is_off = True  # so that it is said once
