@@ -693,13 +693,12 @@ class Program:
         self.report.tell("began")
         sys.meta_path.insert(0, self.imports)
         atexit.register(at_exit, self)
-        mask = hold_back(signal.valid_signals())  # those are for the program's threads
         unpatched(_thread, "start_new_thread")(self.keep_looking, ())
-        hold_back(mask)
         # Python 3.11 may crash where it goes on, or ends, while a thread just starts.
         wait_until(lambda: self.is_looking, monotonic() + 1)
 
     def keep_looking(self) -> None:
+        hold_back(signal.valid_signals())  # those are for the program's threads
         self.is_looking, said = True, set[str]()
         while True:
             sleep(min(self.watcher.settings["check_time"] / 5000, 1))
