@@ -680,13 +680,11 @@ class Program:
         streak = self.state.get("streak", {})
         self.watcher = Watcher(self.launch.directory, streak, self.launch.began)
         self.imports = Imports(self.report, self.watcher)
-        if self.state:
-            self.imports.note(absolute(self.target[0]))
-        else:  # at once: a program that ends has no __main__.__file__ any more
-            self.imports.list_modules()
+        # At once: a program that ends has no __main__.__file__ any more.
+        self.imports.list_modules()
         scripts = [word for word in self.target[1:] if word.endswith((".py", ".pyw"))]
-        for path in map(absolute, filter(os.path.isfile, scripts)):  # -m pdb app.py
-            self.watcher.add_since(self.watcher.own, path, self.launch.began)
+        for path in self.target[:1] + scripts:  # -m pdb app.py
+            self.imports.note(absolute(path))
         for name, note in ("ignore", ignore), ("watch", watch):
             for value in self.options.get(name, ()):
                 note(value)
@@ -1175,7 +1173,7 @@ class Imports:
                 watcher.stamps[path] = stamp
                 watcher.installed.append(path)
             else:
-                watcher.load((path, stamp))
+                watcher.load((path, stamp))  # the report may be lost
                 self.report.tell("file", (path, stamp))
         ways = {name for name in names if name.startswith("multiprocessing.popen_")}
         if ways - {"multiprocessing.popen_fork"}:  # its workers import by themselves
