@@ -645,7 +645,6 @@ class Program:
         self.report = Report(state.get("folder", ""))
         self.sockets = Sockets(state, self.report)
         self.hooks: "list[tuple[Callable[..., object], bool]]" = []  # add_reload_hook()
-        self.io_loop: "Any" = None
         self.begun = _thread.allocate_lock()  # taken by the first begin(), for ever
 
     def begin(self, io_loop: "Any" = None, **settings: float) -> bool:
@@ -662,7 +661,7 @@ class Program:
         if is_first and not self.state and not IS_POSIX:
             main(["--until-success", *self.target])
         if is_first or settings:  # else it is wait() that asks
-            self.io_loop = running_loop() if io_loop is None else io_loop
+            self.io_loop: "Any" = running_loop() if io_loop is None else io_loop
             self.report.tell("settings", settings | self.options)
         if is_first:
             self.set_up()
@@ -721,12 +720,11 @@ class Program:
         reason = self.watcher.look_for_reason("the old code runs on")
         if "request" in self.report.told:
             reason = reason or "restart() was called"
-        if not reason or is_debugging() or not (self.state or os.path.exists(FILE)):
-            return
-        self.watcher.hear(self.report)  # the user may just have sent a signal
-        grace_ends = self.report.last("signal", -1e9) + self.watcher.settings["grace"]
-        if monotonic() > grace_ends:
-            self.end(reason)
+        if reason and not is_debugging() and (self.state or os.path.exists(FILE)):
+            self.watcher.hear(self.report)  # the user may just have sent a signal
+            grace = self.watcher.settings["grace"]
+            if monotonic() > self.report.last("signal", -1e9) + grace:
+                self.end(reason)
 
     def end(self, reason: str) -> None:
         """End the program for its next run; without a reason, for good."""
@@ -1136,8 +1134,7 @@ class Imports:
     """The first of sys.meta_path: it finds nothing, and only sees imports begin."""
 
     def __init__(self, report: "Report", watcher: Watcher) -> None:
-        self.report = report
-        self.watcher = watcher
+        self.report, self.watcher = report, watcher
         self.known: "set[str]" = set()  # modules that are listed
         self.count = 0  # how many there were; touching all of them takes long
 
