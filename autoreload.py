@@ -852,8 +852,7 @@ def at_exit(program: Program) -> None:
         leave(program)
         time.sleep(1e6)  # the thread that watches ends the process
     if isinstance(error, Exception) and is_outermost(error.__traceback__):
-        folders = filter(os.path.isdir, search_path())
-        program.report.tell("failure", [failure_files(error), list(folders)])
+        program.report.tell("failure", [failure_files(error), list(search_path())])
         if not program.state:
             hold_back({signal.SIGINT})  # the next one is for the shell
             end_processes(descendants, 0.5)
@@ -1044,9 +1043,8 @@ class Watcher:
         """Watch for new sources, and wherever a failure can be mended."""
         for file in files:
             self.add_since(self.own, file, self.began)
-        found = {*map(os.path.dirname, self.loaded.union(files))}
-        found |= self.roots.union(folders, [self.directory])
-        for folder in found - {os.sep, ""}:
+        near = map(os.path.dirname, self.loaded.union(files))
+        for folder in {self.directory, *self.roots, *folders, *near} - {os.sep, ""}:
             if is_installation(folder):  # its own time tells of what comes and goes
                 self.add_since(self.own, os.path.join(folder, ""), self.began)
             else:
