@@ -944,8 +944,7 @@ def hook_name(hook: "Any") -> object:
 
 def scheduler(io_loop: "Any") -> "Callable[[Callable[[], object]], object]":
     """Return what calls a function on the thread of a loop, of whatever kind."""
-    if io_loop is None:
-        return background
+    io_loop = background if io_loop is None else io_loop
     names = "call_soon_threadsafe", "add_callback", "callFromThread", "run_sync_soon"
     for name in (*names, "__call__"):  # of asyncio, Tornado, Twisted, trio; a function
         if hasattr(io_loop, name):
