@@ -728,8 +728,8 @@ class Program:
 
     def end(self, reason: str) -> None:
         """End the program for its next run; without a reason, for good."""
-        if self.has_ended and not self.state:
-            _thread.exit()  # a plain first run ends as without us
+        if self.has_ended:
+            _thread.exit()  # by itself; the shell, if there is one, looks, too
         self.is_stopping = True  # first: the main thread may be about to end
         if reason:
             self.report.tell("restart", (monotonic(), self.watcher.pending))
@@ -960,10 +960,8 @@ def background(fn: "Callable[[], object]") -> None:
         hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
         fn()
 
-    try:
-        _thread.start_new_thread(run, ())
-    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
-        fn()
+    # Python 3.12 starts none once the main thread has ended.
+    attempt(lambda: _thread.start_new_thread(run, ()))
 
 
 def run_coroutine(io_loop: object, work: "Any") -> object:
