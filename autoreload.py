@@ -718,8 +718,7 @@ class Program:
             if IS_POSIX and self.state and os.getppid() != self.state["pid"]:
                 self.end("")
         reason = self.watcher.look_for_reason("the old code runs on")
-        if "request" in self.report.told:
-            reason = reason or "restart() was called"
+        reason = reason or "restart() was called" * ("request" in self.report.told)
         if reason and not is_debugging() and (self.state or os.path.exists(FILE)):
             self.watcher.hear(self.report)  # the user may just have sent a signal
             grace = self.watcher.settings["grace"]
