@@ -1077,6 +1077,14 @@ class NothingMissedTest(ProgramTest):
         files = {"sentinel": "", "data/x": ""}
         self.assert_quiet(self.launch(app(text), words, **files))
 
+    @each(*[(*way, end) for way in WAYS for end in ("", "raise OSError")])
+    def test_what_it_writes_is_no_change_without_bytecode(self, words, start, end):
+        program = self.program(app=app(f"{start}{self.MADE}{end}"), sentinel="")
+        env = clean_environment(PYTHONDONTWRITEBYTECODE="1")
+        program.run(*words, env=env).expect("waiting for a change" if end else "^up")
+        program.fall_asleep()
+        self.assert_quiet(program)
+
     def test_a_program_that_changes_its_file_at_each_start_is_slowed_down(self):
         def story(words, start, written, work, *more):
             text = f"{start}import own, sentinel, os, time, {NAME} as a\n"
