@@ -1130,7 +1130,7 @@ class Imports:
     def __init__(self, report: "Report", watcher: Watcher) -> None:
         self.report, self.watcher = report, watcher
         self.known: "set[str]" = set()  # modules that are listed
-        self.count = 0  # how many there were; touching all of them takes long
+        self.last: "Any" = None  # how many there were, and the last one
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> None:
         """Note the file that an import is about to read, on whatever thread."""
@@ -1149,9 +1149,10 @@ class Imports:
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
-        if len(sys.modules) == self.count:
+        # Touching all of them takes long.
+        last = len(sys.modules), attempt(lambda: next(reversed(sys.modules)))
+        if last == self.last:
             return
-        self.count = len(sys.modules)
         watcher, names = self.watcher, set(list(sys.modules)) - self.known  # at once
         for name in names:
             if path := file_of(sys.modules.get(name)):
@@ -1167,6 +1168,7 @@ class Imports:
             else:
                 watcher.load((path, stamp))  # the report may be lost
                 self.report.tell("file", (path, stamp))
+        self.last = last  # not before: another thread must not go on without them
         ways = {name for name in names if name.startswith("multiprocessing.popen_")}
         if ways - {"multiprocessing.popen_fork"}:  # its workers import by themselves
             for folder in {watcher.directory, *search_path()}:

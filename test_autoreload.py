@@ -1439,6 +1439,18 @@ class WatchTest(ProgramTest):
 class SurvivalTest(ProgramTest):
     """The watcher never dies, and has no side effects."""
 
+    def test_a_module_in_the_stead_of_another_is_watched(self):
+        text = """
+            import importlib.util, sys, time
+            for name in "one", "two":
+                spec = importlib.util.spec_from_file_location(name, name + ".py")
+                sys.modules[name] = importlib.util.module_from_spec(spec)
+                sys.modules.pop("one") if name == "two" else time.sleep(0.5)
+        """
+        program = self.launch(app(text, "spec.name"), one="", two="")
+        program.fall_asleep()
+        program.change("two.py", "#", "up two")
+
     def test_odd_things_in_sys_modules_while_it_changes(self):
         text = r"""
             import sys, types, importlib.util
