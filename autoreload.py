@@ -1259,7 +1259,8 @@ def stamp_of(path: str) -> "Stamp":
 def stamp_since(path: str, moment: int) -> "Stamp":
     """Return a file's stamp or, if it was saved after a moment, what differs."""
     stamp = stamp_of(path)  # before the other look: no save falls between
-    return () if saved_at(path) > moment else stamp
+    is_folder = stamp and len(stamp) == 2
+    return () if saved_at(path) > moment and not is_folder else stamp
 
 
 def saved_at(path: str) -> int:

@@ -1188,9 +1188,11 @@ class RecoveryTest(ProgramTest):
             program.change("plugin.py", f"VALUE = {value}", f"up {said}$")
 
     FAILS = "open('new.txt', 'w'); open('data.bin', 'w'); 1 / 0"
+    FILLS = "import os; open('a/x', 'w').close(); os.remove('a/x'); os.mkdir('a')"
 
     @each(
         (FAILS, "waiting for a change$", ["x.txt"], "app.py"),
+        (FILLS, "waiting for a change$", ["x.txt"], "app.py"),
         (app("import a.b"), "up", ["new.py", "a/new.py"], "data/new.txt"),
     )
     def test_new_files_that_are_no_change(self, text, said, new, changed):
