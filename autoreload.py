@@ -1145,7 +1145,7 @@ class Imports:
         if saved_at(path) > self.watcher.began - 3 * 10**9:
             drop_bytecode([path])
         if stamp and stat.S_ISREG(stamp[-1]):
-            self.watcher.stamps.setdefault(path, stamp)  # else list_modules() guesses
+            self.watcher.load((path, stamp))  # now: list_modules() would have to guess
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
