@@ -257,7 +257,9 @@ class Shell:
         """See whether the program still watches; if not, end it for a change."""
         self.watcher.hear(self.report)
         told = self.report.told.keys()  # a debugger may have stopped all threads
-        if self.child.is_stopped or told & {"restart", "debugger"}:
+        restart = self.report.last("restart", [NEVER[0]])[0]
+        is_ending = monotonic() < restart + 2 * self.watcher.settings["grace"] + 5
+        if is_ending or self.child.is_stopped or "debugger" in told:
             return
         if not self.report.count_silence():
             return
