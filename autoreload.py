@@ -753,6 +753,8 @@ class Program:
 
 def stop(program: Program) -> None:
     """End the program as by hand, within its grace, but for the process itself."""
+    atexit.unregister(at_exit)
+    atexit.register(at_exit, program)  # the last is called first, and runs the others
     grace = program.watcher.settings["grace"]
     deadline, anyway = monotonic() + grace, f"after {grace:g} s, restarting anyway"
     for hook, wants_paths in program.hooks:
@@ -760,8 +762,6 @@ def stop(program: Program) -> None:
         if not call_hook(hook, args, program.io_loop, deadline):
             say(f"hook {hook_name(hook)} is not done {anyway}", RED)
     deadline, before = monotonic() + grace, last_error()
-    atexit.unregister(at_exit)
-    atexit.register(at_exit, program)  # the last is called first, and runs the others
     is_heeded = interrupt(program)
     send(signal.SIGINT, descendants(workers=False))
     if is_heeded:
@@ -774,8 +774,9 @@ def stop(program: Program) -> None:
     if not program.is_stopping:  # it has ended by hand
         _thread.exit()
     end_processes(descendants, max(0.5, deadline - monotonic()))
-    if not program.is_ending:  # its exit functions are left
-        call_hook(leave, [program], None, monotonic() + 1)
+    if not program.is_ending:  # else the main thread runs them, or hangs in one
+        call_hook(run_exit_functions, [], None, monotonic() + 1)
+    call_hook(close_files, [], None, monotonic() + 1)  # only now: requests are done
 
 
 def interrupt(program: Program) -> bool:
@@ -850,7 +851,8 @@ def at_exit(program: Program) -> None:
     program.imports.list_modules()
     if program.is_stopping and not is_by_hand(program, error):
         hold_back({signal.SIGINT})  # the next one is for the shell
-        leave(program)
+        run_exit_functions()
+        program.has_ended = True
         time.sleep(1e6)  # the thread that watches ends the process
     if isinstance(error, Exception) and is_outermost(error.__traceback__):
         program.report.tell("failure", [failure_files(error), list(search_path())])
@@ -876,12 +878,10 @@ def is_by_hand(program: Program, error: object) -> bool:
     return not wait_until(lambda: program.is_asked, monotonic() + 1)
 
 
-def leave(program: Program) -> None:
-    """Do what Python does at its end, but quicker: run exit functions, close files."""
-    atexit.unregister(at_exit)  # Python has called it first; there is no public way
+def run_exit_functions() -> None:
+    """Run all but ours, which Python has called first; there is no public way."""
+    atexit.unregister(at_exit)
     atexit._run_exitfuncs()
-    close_files()
-    program.has_ended = True
 
 
 def last_error() -> object:

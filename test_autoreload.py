@@ -2356,6 +2356,46 @@ class OutputTest(Story):
         with zipfile.ZipFile(program.path("zip0")) as archive:
             self.assertEqual(archive.read("name"), b"zipped")
 
+    ONCE = "import atexit; atexit.register(say, 'exit function')\n"
+
+    @each(*BOTH)
+    def test_an_exit_function_runs_once_where_a_hook_ends_the_program(self, words):
+        text = "import threading; done = threading.Event()\n"
+        text += f"autoreload.add_reload_hook(done.set)\n{UP}done.wait(60)\n"
+        program = self.start(self.ONCE, text, words=words)
+        self.edit(program)
+        self.assertEqual(program.output.count("exit function"), 1, program.output)
+
+    @each(*BOTH)
+    def test_an_exit_function_runs_once_in_a_run_that_fails(self, words):
+        program = self.story(self.ONCE, "1 / 0", words=words).run(*words)
+        program.expect("failed, waiting for a change")
+        self.assertEqual(program.output.count("exit function"), 1, program.output)
+
+    @each((SLEEP, PLAIN), (SLEEP, WRAPPED), (STUCK, WRAPPED))
+    def test_files_are_closed_though_an_exit_function_hangs(self, end, words):
+        text = "import atexit; atexit.register(time.sleep, 60)\n"
+        text += "file = open(f'file{helper.VALUE}', 'w'); file.write('written')\n"
+        program = self.start(text, self.ONCE, end, words=words)
+        self.edit(program, "^exit function")
+        self.assertEqual(program.output.count("exit function"), 1)
+        self.assertEqual(pathlib.Path(program.path("file0")).read_text(), "written")
+
+    @each(*BOTH)
+    def test_files_of_a_request_stay_open_till_it_is_done(self, words):
+        text = """
+            import threading
+            file = open(f"file{helper.VALUE}", "w")
+            def process_request_thread():
+                time.sleep(0.3); file.write("whole"); say("answered")
+            thread = threading.Thread(target=process_request_thread, daemon=True)
+            try: say("up", autoreload.restarts); time.sleep(60)
+            finally: thread.start()
+        """
+        program = self.start(text, words=words)
+        self.edit(program, "^answered")
+        self.assertEqual(pathlib.Path(program.path("file0")).read_text(), "whole")
+
     # `head` is gone while the program prints, has failed, or has ended.
     ENDS = "while True: print('line', flush=True)\n", "1 / 0\n", ""
 
