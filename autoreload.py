@@ -267,7 +267,7 @@ class Shell:
             self.is_deaf = True
             say(f"{self.name} does not let autoreload in, a change is seen at its end")
         elif reason := self.watcher.look_for_reason("the program hangs"):
-            self.report.tell("restart", (monotonic(), ()))
+            self.report.tell("restart", (monotonic(), (), ()))
             say(f"{reason} and the program hangs, restarting")
             grace = self.watcher.settings["grace"]
             end_processes(self.child.alive, grace, signal.SIGINT)
@@ -284,7 +284,7 @@ class Shell:
 
     def end_if_asked(self) -> None:
         """End if a signal of the user's has ended the program, and was not survived."""
-        restart = self.report.last("restart", (monotonic() - 60, ()))[0]
+        restart = self.report.last("restart", [monotonic() - 60])[0]
         moment, number = self.child.asked
         if moment > restart - self.watcher.settings["grace"] * self.is_restart:
             self.end(-number if self.is_restart else self.child.status)
@@ -321,11 +321,11 @@ class Shell:
     def prepare_restart(self) -> None:
         if "left" not in self.report.told or not IS_POSIX:
             end_processes(self.child.leftovers, 0.5)
-        changed = self.watcher.pending.union(self.report.last("restart", (0, ()))[1])
-        soon = self.watcher.began + 10**9
-        found = {path for path in changed if saved_at(path) < soon}
+        _, changed, soon = self.report.last("restart", (0, (), ()))
+        found = self.watcher.soon.union(soon)
         self.streak = {path: self.streak.get(path, 0) + 1 for path in found}
-        drop_bytecode(changed | self.watcher.compare(self.watcher.own))
+        differing = self.watcher.compare(self.watcher.own)
+        drop_bytecode(self.watcher.pending.union(changed, differing))
         self.restarts += 1
 
     def end(self, status: int) -> "NoReturn":
@@ -733,7 +733,8 @@ class Program:
             _thread.exit()  # by itself; the shell, if there is one, looks, too
         self.is_stopping = True  # first: the main thread may be about to end
         if reason:
-            self.report.tell("restart", (monotonic(), self.watcher.pending))
+            files = self.watcher.pending, self.watcher.soon
+            self.report.tell("restart", (monotonic(), *files))
             say(f"{reason}, restarting")
         stop(self)
         if not self.state:
@@ -998,6 +999,7 @@ class Watcher:
         self.own: "set[str]" = set()  # the program's files, and single ones to watch
         self.loaded: "set[str]" = set()  # those of them that Python has read
         self.pending: "set[str]" = set()  # what differs from the code that runs
+        self.soon: "set[str]" = set()  # what of that did so soon after the start
         self.is_fit = False  # whether there is any, and all of it compiles
         self.is_slow = False  # whether the user knows that a restart is put off
         self.ordered: "Words" = []  # the own ones; what was saved last is saved next
@@ -1057,7 +1059,10 @@ class Watcher:
     def look_for_reason(self, effect: str) -> str:
         """Look; return why to restart now; `effect` is for what does not compile."""
         if changed := self.look():
+            # Not by the files' times: they are set by another clock on a share.
+            is_soon = monotonic() < self.start + 1 + self.settings["check_time"] / 1000
             self.pending |= self.settle(changed)
+            self.soon.update(changed if is_soon else ())
             sources = sorted(self.pending & self.loaded)
             self.is_fit = all(compiles(p, self.directory, effect) for p in sources)
         if not self.is_fit or is_put_off(self):
@@ -1386,7 +1391,7 @@ class Report:
     | debugger | one that may stop all threads is in the program | the program         |
     | listen   | the address of a socket that is in use          | program and workers |
     | signal   | when the user has sent one, monotonic           | the shell           |
-    | restart  | when, monotonic, and which files have changed   | program, shell      |
+    | restart  | when, monotonic; what has changed, what soon    | program, shell      |
     | failure  | files that had a part in it, directories        | the program         |
     | missing  | no such module, or no __main__ in a directory   | the program         |
     | left     | all that the program has started has ended      | the program         |

@@ -1108,6 +1108,10 @@ class NothingMissedTest(ProgramTest):
         shell, utime = f"os.system('{move} new own.py')", "os.utime('own.py')"
         data = "a.watch('data'); open('data', 'a').write('#')"
         rows = (WRAPPED, "", "data", data), (PLAIN, START, "own.py", utime)
+        always = "import _thread; a.watch('data')\ndef write():\n"
+        always += "    while 1: open('data', 'a').write('#'); time.sleep(0.2)\n"
+        always += "_thread.start_new_thread(write, ())"
+        rows += ((WRAPPED, "", "data", always, (5, 4)),)
         self.each(story, [(WRAPPED, "", "own.py", shell, (5, 4)), *rows])
 
     def test_the_last_of_quick_saves_is_run(self):
