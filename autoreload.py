@@ -1828,11 +1828,9 @@ DIM, RED, PLAIN = "\033[2m", "\033[31m", "\033[0m"
 
 def show(text: str) -> None:
     """Write on stderr at once, whole, past the program's buffers."""
+    # Not by os.write(), which knows nothing of the encoding of a Windows console.
     data = text.encode(errors="backslashreplace")
-    if IS_POSIX:
-        attempt(lambda: os.write(2, data))
-    else:  # os.write() knows nothing of the encoding of a console
-        attempt(lambda: open(2, "wb", buffering=0, closefd=False).write(data))
+    attempt(lambda: open(2, "wb", buffering=0, closefd=False).write(data))
 
 
 def say(text: str, colour: str = "") -> None:
