@@ -1540,7 +1540,6 @@ def open_socket(address: "str | tuple[str, int]") -> "socket.socket":
 
 # --- The launch: how a process was started, and how a plain program starts a shell ----
 
-VALUED_FLAGS = "-W", "-X", "--check-hash-based-pycs"
 STATE = "_AUTORELOAD"  # the variable by which one of our processes tells the next
 
 
@@ -1562,7 +1561,7 @@ class Launch:
         self.executable = sys.executable
         self.directory = absolute(".") or "."
         self.environment = dict(os.environ)
-        self.flags, self.target = split(sys.orig_argv[1:], VALUED_FLAGS)
+        self.flags, self.target = split(sys.orig_argv[1:])
         helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
         is_helper = " ".join(self.target).startswith(helpers)
         self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
@@ -1659,20 +1658,19 @@ finally:
 
 def way_in(shell: Shell) -> "tuple[list[str], dict[str, str]]":
     """Return the words and the environment that run the program with us in it."""
-    environment, folder = dict(os.environ), shell.report.folder
-    path = environment.get("PYTHONPATH")
+    folder, path = shell.report.folder, os.environ.get("PYTHONPATH")
     state = {"folder": folder, "pid": os.getpid(), "restarts": shell.restarts}
     state |= {"target": shell.target, "options": shell.options, "streak": shell.streak}
     state |= {"sockets": shell.sockets.fds, "channel": shell.sockets.channel}
-    words = [sys.executable, *split(sys.orig_argv[1:], VALUED_FLAGS)[0]]
+    words = [sys.executable, *_program.launch.flags]
     # By -E, -I, -S or a ._pth file, Python ignores PYTHONPATH or sitecustomize.
     if sys.flags.ignore_environment or sys.flags.no_site:
-        environment[STATE] = marshal.dumps(state).hex()
-        return [*words, FILE, *shell.target], environment
+        variable = {STATE: marshal.dumps(state).hex()}
+        return [*words, FILE, *shell.target], os.environ | variable
     with open(os.path.join(folder, "sitecustomize.py"), "x", encoding="ascii") as file:
         file.write(SITECUSTOMIZE.format(ascii((folder, path, FILE, state))))
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, path]))
-    return [*words, *shell.target], environment
+    variable = {"PYTHONPATH": os.pathsep.join(filter(None, [folder, path]))}
+    return [*words, *shell.target], os.environ | variable
 
 
 def enter(state: "Facts") -> None:
@@ -1714,12 +1712,14 @@ def run_target(target: "Words") -> None:
 
 # --- The command line -----------------------------------------------------------------
 
-VALUED_OPTIONS = "--watch", "--ignore", "--check-time", "--grace"
+# Of the options of Python and of ours, those that take the next word.
+VALUED = "--check-hash-based-pycs --watch --ignore --check-time --grace".split()
+FLAGS = "bBdEhiIJOPqRsStuvVx?"  # of Python, those that take none
 
 
 def parse(words: "Words") -> "tuple[Facts, Words]":
     """Return the options given, and the target with its arguments; or exit."""
-    options, target = split(words, VALUED_OPTIONS)
+    options, target = split(words)
     is_named = target not in ([], ["-"], ["-m"], ["-c"])
     if is_named and not options:  # argparse takes longer than all the rest
         return {}, target
@@ -1757,21 +1757,18 @@ def make_parser() -> "argparse.ArgumentParser":
     return parser
 
 
-def split(words: "Words", valued: "tuple[str, ...]") -> "tuple[list[str], list[str]]":
-    """Split a command line; `valued` names the options that take the next word."""
+def split(words: "Words") -> "tuple[Words, Words]":
+    """Split a command line, of Python or of ours, into options and the target."""
     options, rest = [], list(words)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
-        takes_next = word in valued
-        for i, letter in enumerate("" if word.startswith("--") else word):
-            if letter in "cm":
-                options += [word[:i]] if i > 1 else []
-                return options, ["-" + letter, *filter(None, [word[i + 1 :]]), *rest]
-            if "-" + letter in valued:
-                takes_next = i + 1 == len(word)
-                break
-        options += [word, *rest[:1]] if takes_next else [word]
-        rest = rest[1:] if takes_next else rest
+        value = "" if word.startswith("--") else word.lstrip("-" + FLAGS)
+        if value.startswith(("c", "m")):
+            options += [word.removesuffix(value)] if word[1] != value[0] else []
+            return options, ["-" + value[0], *filter(None, [value[1:]]), *rest]
+        options.append(word)
+        if rest and (word in VALUED or value in ("W", "X")):
+            options.append(rest.pop(0))
     return options, rest[1:] if rest[:1] == ["--"] else rest
 
 
