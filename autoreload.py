@@ -1574,7 +1574,7 @@ class Launch:
             return "there is no command to repeat"
         if not os.path.isfile(FILE):
             return "a copy in a zip cannot be run"
-        if IS_POSIX and is_forked():
+        if attempt(lambda: members(os.getpgrp())[os.getpid()][1]):
             return "the process that has forked this one does not watch"
         is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
         return "" if is_main else "on Windows it is for the main thread to call start"
@@ -1587,9 +1587,9 @@ class Launch:
         self.terminal = Terminal()
         mask = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
         self.signals = {"mask": mask, "ignored": list(ignored_signals())}
-        self.inheritable = inheritable_descriptors()
-        limits = [vars(resource)[n] for n in dir(resource) if n.startswith("RLIMIT_")]
-        self.limits = {limit: resource.getrlimit(limit) for limit in limits}
+        fds = range(1024)
+        self.inheritable = {fd for fd in fds if attempt(lambda: os.get_inheritable(fd))}
+        self.limits = [attempt(lambda: resource.getrlimit(n)) for n in range(32)]
         self.affinity = attempt(lambda: os.sched_getaffinity(0))
 
     def become_shell(self, state: "Facts") -> None:
@@ -1607,9 +1607,9 @@ class Launch:
         self.terminal.restore()
         for timer in signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF:
             signal.setitimer(timer, 0)
-        let_inherit(inheritable_descriptors() - self.inheritable, False)
+        let_inherit({*range(1024)} - self.inheritable, False)
         let_inherit(sockets)
-        for limit, found in self.limits.items():
+        for limit, found in enumerate(self.limits):  # None where there is no such limit
             attempt(lambda: resource.setrlimit(limit, found))
         attempt(lambda: os.sched_setaffinity(0, self.affinity))
 
@@ -1617,15 +1617,6 @@ class Launch:
 def main_thread_ident() -> int:
     main = getattr(sys.modules.get("threading"), "main_thread", None)
     return int(main().ident) if main else _thread.get_ident()
-
-
-def is_forked() -> bool:
-    """Whether this process was forked, and has executed nothing since."""
-    return bool(attempt(lambda: members(os.getpgrp())[os.getpid()][1]))
-
-
-def inheritable_descriptors() -> "set[int]":
-    return {fd for fd in range(1024) if attempt(lambda: os.get_inheritable(fd))}
 
 
 # --- The way in: how the program, run by Python itself, comes to have us in it --------
