@@ -1545,12 +1545,10 @@ STATE = "_AUTORELOAD"  # the variable by which one of our processes tells the ne
 
 def take_state() -> "Facts":
     """Take what another process of ours has put into the environment for this one."""
-    try:
-        state = marshal.loads(bytes.fromhex(os.environ.pop(STATE, "")))
-        is_ours = state.get("pid") in (os.getpid(), os.getppid())
-        return state if is_ours or not IS_POSIX else {}  # a venv has a launcher there
-    except Exception:  # there is nothing; it is not ours
-        return {}
+    text = os.environ.pop(STATE, "")
+    state = attempt(lambda: dict(marshal.loads(bytes.fromhex(text)))) or {}
+    is_ours = state.get("pid") in (os.getpid(), os.getppid())
+    return state if is_ours or not IS_POSIX else {}  # a venv has a launcher there
 
 
 class Launch:
