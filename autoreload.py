@@ -1572,6 +1572,7 @@ class Launch:
             return "there is no command to repeat"
         if not os.path.isfile(FILE):
             return "a copy in a zip cannot be run"
+        load(*BOTH_MODULES, target=self.target[:1])  # members() may need one of them
         if attempt(lambda: members(os.getpgrp())[os.getpid()][1]):
             return "the process that has forked this one does not watch"
         is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
