@@ -1872,12 +1872,10 @@ def read(path: str, position: int = 0) -> bytes:
 # --- The entrance: one copy serves a process, however many are loaded -----------------
 
 # The first one.  The others, of whatever version, hand out its functions for their own.
+_program = Program(take_state())
 _first = vars(sys).setdefault("_autoreload_2", globals())
-if _first is globals():
-    _program = Program(take_state())
-else:
-    _names = {"_program", *__all__} & _first.keys()
-    globals().update({name: _first[name] for name in _names})
+_names = {"_program", *__all__} & _first.keys()
+globals().update({name: _first[name] for name in _names})
 
 if __name__ == "__main__" and "target" in _program.state:
     enter(_program.state)
