@@ -1461,9 +1461,9 @@ def make_folder() -> str:
         folder = absolute(f"{place}/.autoreload-{os.urandom(8).hex()}")
         attempt(lambda: os.mkdir(folder, 0o700))
         if os.path.isdir(folder):
-            open(f"{folder}/report", "xb").close()
-            return folder
-    raise OSError(2, "no place for temporary files", "TMPDIR")
+            break
+    open(f"{folder}/report", "xb").close()  # where there is no place, it says so
+    return folder
 
 
 # --- The sockets: listen --------------------------------------------------------------
@@ -1520,8 +1520,7 @@ def let_inherit(fds: "Iterable[int]", is_inherited: bool = True) -> None:
 
 
 def is_socket(fd: "int | str") -> bool:
-    it = status_of(fd)
-    return it is not None and stat.S_ISSOCK(it.st_mode)
+    return stat.S_ISSOCK(getattr(status_of(fd), "st_mode", 0))
 
 
 def open_socket(address: "str | tuple[str, int]") -> "socket.socket":
