@@ -1196,8 +1196,7 @@ def compiles(path: str, directory: str, effect: str) -> bool:
         compile(read(path), "<autoreload>" + path, "exec", dont_inherit=True)
     except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
         setattr(error, "filename", path)  # of a SyntaxError: it is shown
-        show_exception(error)
-        say(f"{name_of(path, directory)} does not compile, {effect}", RED)
+        show_error(f"{name_of(path, directory)} does not compile, {effect}")
         return False
     return True
 
@@ -1712,7 +1711,8 @@ def parse(words: "Words") -> "tuple[Facts, Words]":
     is_named = target not in ([], ["-"], ["-m"], ["-c"])
     if is_named and not options:  # argparse takes longer than all the rest
         return {}, target
-    load("argparse", "locale", "shutil", *COLORS)  # it imports those as it needs them
+    # It imports the others as it needs them; the last one brings _colorize.
+    load("argparse", "locale", "shutil", "traceback")
     parser = make_parser()
     given = vars(parser.parse_args(options))
     if not is_named:
@@ -1776,7 +1776,6 @@ if IS_POSIX and not os.path.exists("/proc/self/stat"):
     SHELL_MODULES.append("subprocess")
     BOTH_MODULES.append("subprocess")
 PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
-COLORS = {"_colorize"} & sys.stdlib_module_names  # Python 3.13 has it
 
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
@@ -1829,20 +1828,15 @@ def is_coloured() -> bool:
     return IS_POSIX and os.isatty(2) and not is_dumb
 
 
-def show_exception(error: BaseException, trace: "Any" = None) -> None:
-    """Show an exception as this Python does itself."""
-    options: "Facts" = {}
-    if sys.version_info >= (3, 13):
-        options["colorize"] = is_coloured()
-    show("".join(traceback.format_exception(type(error), error, trace, **options)))
-
-
 def show_error(text: str) -> None:
-    """Show the exception that is being handled, and say what happens next."""
-    error: "Any" = sys.exc_info()[1]
+    """Show the exception that is being handled as this Python does, and a message."""
     if text:
-        load("ast", "tokenize", *COLORS)  # which traceback imports as it needs them
-        show_exception(error, error.__traceback__.tb_next)  # the first frame is ours
+        kind, error, trace = sys.exc_info()
+        trace = trace and trace.tb_next  # the first frame is ours
+        if trace:
+            load("ast", "tokenize")  # which traceback imports as it needs them
+        colour = {"colorize": is_coloured()} if sys.version_info >= (3, 13) else {}
+        show("".join(traceback.format_exception(kind, error, trace, **colour)))
         say(text, RED)
 
 
