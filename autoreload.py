@@ -1716,8 +1716,7 @@ def parse(words: "Words") -> "tuple[Facts, Words]":
     parser = make_parser()
     given = vars(parser.parse_args(options))
     if not is_named:
-        parser.print_usage(sys.stderr)
-        sys.exit(2)
+        parser.exit(2, parser.format_usage())
     try:
         check_number("--check-time", given.get("check_time", 1), 1)
         check_number("--grace", given.get("grace", 0), 0)
