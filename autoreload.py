@@ -1583,7 +1583,7 @@ class Launch:
         load("resource", "termios")
         self.terminal = Terminal()
         mask = [int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
-        self.signals = {"mask": mask, "ignored": list(ignored_signals())}
+        self.process = {"pid": os.getpid(), "mask": mask, "ignored": ignored_signals()}
         fds = range(1024)
         self.inheritable = {fd for fd in fds if attempt(lambda: os.get_inheritable(fd))}
         self.limits = [attempt(lambda: resource.getrlimit(n)) for n in range(32)]
@@ -1591,8 +1591,7 @@ class Launch:
 
     def become_shell(self, state: "Facts") -> None:
         """Put all that back, and replace this process by the shell of the next run."""
-        state |= {"directory": self.directory, "began": self.began, **self.signals}
-        state |= {"pid": os.getpid()}
+        state |= {"directory": self.directory, "began": self.began, **self.process}
         environment = {**self.environment, STATE: marshal.dumps(state).hex()}
         words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
         self.put_back(set(state["sockets"].values()))
