@@ -671,7 +671,7 @@ class Program:
 
     def set_up(self) -> None:
         """Set up all that will ever be needed: nothing is imported after that."""
-        load(*PROGRAM_MODULES, target=self.target[:1])
+        load(*BOTH_MODULES, target=self.target[:1])
         if not self.state:
             self.launch.note_process()
             self.report.folder = make_folder()
@@ -1769,11 +1769,10 @@ RESTART = 213  # the exit status of a program that could report nothing any more
 
 SHELL_MODULES = ["select", "signal", "socket"]
 SHELL_MODULES += ["termios"] if IS_POSIX else ["ctypes", "subprocess"]
-BOTH_MODULES = ["fnmatch", "importlib.util", "re", "signal", "traceback", "warnings"]
+BOTH_MODULES = "atexit fnmatch gc importlib.util re signal traceback warnings".split()
 if IS_POSIX and not os.path.exists("/proc/self/stat"):
     SHELL_MODULES.append("subprocess")
     BOTH_MODULES.append("subprocess")
-PROGRAM_MODULES = [*BOTH_MODULES, "atexit", "gc"]
 
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
