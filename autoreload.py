@@ -1415,8 +1415,8 @@ class Report:
 
     def tell(self, kind: str, value: "Any" = None) -> bool:
         """Append a line, from any thread; return whether all is written."""
-        line = marshal.dumps((kind, value)).hex().encode()
-        self._unwritten.append(b"\n%b\n" % line)  # the last one may have been cut off
+        # The last line may have been cut off: this one begins anew.
+        self._unwritten.append(b"\n%b\n" % marshal.dumps((kind, value)).hex().encode())
         # Opened each time: a program may close descriptors that are not its.
         fd = attempt(lambda: os.open(self.path, os.O_WRONLY | os.O_APPEND))
         is_written = fd is not None
