@@ -1368,9 +1368,8 @@ def files_below(glob: str) -> "Iterator[str]":
             continue
         visited.add(real)
         folders[:] = [name for name in folders if not left_out(name)]
-        for path in [os.path.join(folder, n) for n in files if not left_out(n)]:
-            if matches_glob(path[start:].split(os.sep), parts):
-                yield path
+        found = [os.path.join(folder, name) for name in files if not left_out(name)]
+        yield from (p for p in found if matches_glob(p[start:].split(os.sep), parts))
 
 
 # --- The report: what the program leaves to its shell ---------------------------------
