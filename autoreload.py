@@ -1505,9 +1505,8 @@ class SharedSockets:
         """Take the sockets that the program has opened, close what it left unused."""
         attempt(lambda: self.end.setblocking(False))
         while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
-            for fd in received[1]:
-                let_inherit([fd])
-                self.fds[received[0].decode()] = fd
+            self.fds.update({received[0].decode(): fd for fd in received[1]})
+        let_inherit(self.fds.values())
         for key in self.fds.keys() - set(wanted) if is_restart else ():
             os.close(self.fds.pop(key))
 
