@@ -1765,12 +1765,11 @@ IS_POSIX = os.name == "posix"
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 RESTART = 213  # the exit status of a program that could report nothing any more
 
-SHELL_MODULES = ["select", "signal", "socket"]
-SHELL_MODULES += ["termios"] if IS_POSIX else ["ctypes", "subprocess"]
+HAS_PROC = IS_POSIX and os.path.exists("/proc/self/stat")
+SHELL_MODULES = ["select", "signal", "socket", "termios" if IS_POSIX else "ctypes"]
+SHELL_MODULES += [] if HAS_PROC else ["subprocess"]
 BOTH_MODULES = "atexit fnmatch gc importlib.util re signal traceback warnings".split()
-if IS_POSIX and not os.path.exists("/proc/self/stat"):
-    SHELL_MODULES.append("subprocess")
-    BOTH_MODULES.append("subprocess")
+BOTH_MODULES += [] if HAS_PROC or not IS_POSIX else ["subprocess"]
 
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
