@@ -241,13 +241,16 @@ class Shell:
     def open_report(self, folder: str, began: int) -> None:
         self.report = Report(folder)
         self.watcher = Watcher(self.directory, self.streak, began)
+        self.asked = -1e9, 0  # when, monotonic, and by which signal the user said: end
 
     def wait_for_end(self) -> None:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
         while self.child.pid or self.child.heard:
             number = self.child.wait(2)
+            if number in numbers_of(ENDING):
+                self.asked = monotonic(), number
+                self.report.tell("signal", self.asked[0])
             if self.child.pid and number in numbers_of(PASSED):
-                self.report.tell("signal", monotonic())
                 self.watcher.hear(self.report)
                 self.child.pass_on(number, "began" in self.report.told)
             elif self.child.pid and not number:
@@ -285,7 +288,7 @@ class Shell:
     def end_if_asked(self) -> None:
         """End if a signal of the user's has ended the program, and was not survived."""
         restart = self.report.last("restart", [monotonic() - 60])[0]
-        moment, number = self.child.asked
+        moment, number = self.asked
         if moment > restart - self.watcher.settings["grace"] * self.is_restart:
             self.end(-number if self.is_restart else self.child.status)
 
@@ -349,7 +352,6 @@ class Posix:
 
     def __init__(self, state: "Facts") -> None:
         self.status: int = state.get("status", 0)  # -n: it has died of signal n
-        self.asked = NEVER  # when, monotonic, and by which signal the user said: end
         self.heard: "set[int]" = set()  # signals that wait() is still to return
         self.terminal = Terminal()
         self.neighbours = set(members(os.getpgrp()) if self.terminal.is_there else ())
@@ -377,7 +379,6 @@ class Posix:
         options: "Facts" = {} if self.terminal.is_there else {"setpgroup": 0}
         options["setsigmask"] = {*self.mask, signal.SIGINT}  # until enter()
         options["setsigdef"] = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores them
-        self.asked = NEVER
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
         for number in numbers_of(TYPED).intersection(self.heard):
@@ -388,12 +389,7 @@ class Posix:
         if select.select([self.inbox], [], [], 0 if self.heard else seconds)[0]:
             self.inbox.recv(4096)  # which only ends the wait; it may have been full
             self.reap()
-        if not self.heard:
-            return 0
-        number = self.heard.pop()
-        if number in numbers_of(ENDING):
-            self.asked = monotonic(), number
-        return number
+        return self.heard.pop() if self.heard else 0
 
     def reap(self) -> None:
         """Take the status of whatever has ended."""
@@ -448,7 +444,6 @@ class Windows(Posix):
         self.kernel.SetInformationJobObject(self.job, 9, limits, size)
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
-        self.asked = NEVER
         if numbers_of(ENDING).intersection(self.heard):
             self.status = CONTROL_C
             return
@@ -530,7 +525,6 @@ TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to al
 ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
 PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
 CONTROL_C = 0xC000013A  # the exit status of what Ctrl-C has ended on Windows
-NEVER = -1e9, 0  # when, and by which signal
 FORKED = 0x40  # PF_FORKNOEXEC, in the flags of a process of Linux
 PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
 
