@@ -381,8 +381,6 @@ class Posix:
         options["setsigdef"] = [signal.SIGPIPE, signal.SIGXFSZ]  # Python ignores them
         self.pid = os.posix_spawn(words[0], words, environment, **options)
         self.group = os.getpgrp() if self.terminal.is_there else self.pid
-        for number in numbers_of(TYPED).intersection(self.heard):
-            send(number, [self.pid])  # it came from the terminal before the program did
 
     def wait(self, seconds: float) -> int:
         """Wait for a signal; return its number, or 0 if none has come in time."""
@@ -409,7 +407,8 @@ class Posix:
     def pass_on(self, number: int, has_begun: bool) -> None:
         """Let the program have a signal, unless the terminal has sent it to both."""
         is_typed = number in numbers_of(TYPED)
-        if not (is_typed and self.terminal.is_foreground()):
+        # Until it has begun, that may have come before it, and two Ctrl-C are one to it.
+        if not (has_begun and is_typed and self.terminal.is_foreground()):
             is_for_all = is_typed and not self.terminal.is_there
             send(number, [-self.group if is_for_all else self.pid])
 
@@ -444,9 +443,6 @@ class Windows(Posix):
         self.kernel.SetInformationJobObject(self.job, 9, limits, size)
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
-        if numbers_of(ENDING).intersection(self.heard):
-            self.status = CONTROL_C
-            return
         self.process = subprocess.Popen(words, env=environment)
         self.pid = self.process.pid
         self.limit_job()
