@@ -605,13 +605,10 @@ def descendants(workers: "bool | None" = None) -> "list[int]":
 
 def has_children() -> bool:
     """Whether there are any: all processes are read for that, which takes long."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    except AttributeError:  # macOS before Python 3.13
-        pass
-    return True
+    # waitid() raises where there are none; macOS has it since Python 3.13.
+    options = attempt(lambda: os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    answer = attempt(lambda: [os.waitid(os.P_ALL, 0, options)])
+    return answer is not None or not hasattr(os, "waitid")
 
 
 # --- The program: it watches itself, and ends for its next run ------------------------
