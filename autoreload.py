@@ -537,7 +537,7 @@ def ignored_signals() -> "set[int]":
 
 def members(group: int) -> "dict[int, tuple[int, bool]]":
     """Return parents of a group's living processes, and whether each is a worker."""
-    rows = rows_of_proc(group) if stat_fields("self") else rows_of_ps()
+    rows = rows_of_proc(group) if HAS_PROC else rows_of_ps()
     return {  # but for multiprocessing's tracker, which ends after all others
         pid: (parent, is_forked or "from multiprocessing." in command)
         for pid, parent, job, state, is_forked, command in rows
@@ -545,15 +545,11 @@ def members(group: int) -> "dict[int, tuple[int, bool]]":
     }
 
 
-def stat_fields(pid: str) -> "Words":
-    """Return what Linux tells of a process, from its state on."""
-    return read(f"/proc/{pid}/stat").rpartition(b")")[2].decode().split()
-
-
 def rows_of_proc(group: int) -> "Iterator[tuple[int, int, int, str, bool, str]]":
     """Yield id, parent, group, state, whether it has executed nothing, and command."""
     for pid in filter(str.isdigit, attempt(lambda: os.listdir("/proc")) or ()):
-        if (fields := stat_fields(pid)) and int(fields[2]) == group:
+        fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].decode().split()
+        if fields and int(fields[2]) == group:  # these are from the state on
             command = os.fsdecode(read(f"/proc/{pid}/cmdline"))
             is_forked = bool(int(fields[6]) & FORKED)
             yield int(pid), int(fields[1]), group, fields[0], is_forked, command
@@ -594,8 +590,7 @@ def descendants(workers: "bool | None" = None) -> "list[int]":
     """Return what the program has started in its group: workers, others, or all."""
     if not IS_POSIX:  # there the shell ends what is in its job; these would be joined
         find = getattr(sys.modules.get("multiprocessing"), "active_children", list)
-        joined: "list[Any]" = [] if workers is False else find()
-        return [worker.pid for worker in joined if not worker.daemon]
+        return [it.pid for it in find() if workers is not False and not it.daemon]
     found = members(os.getpgrp()) if has_children() else {}
     family = {os.getpid()}
     for _ in found:  # there are at most so many generations
@@ -1748,11 +1743,11 @@ def split(words: "Words") -> "tuple[Words, Words]":
 
 FILE = os.path.abspath(__file__)
 IS_POSIX = os.name == "posix"
+HAS_PROC = os.path.exists("/proc/self/stat")  # Linux; a chroot may have none
 # importlib.machinery has it, too; but that could be the user's.
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 RESTART = 213  # the exit status of a program that could report nothing any more
 
-HAS_PROC = IS_POSIX and os.path.exists("/proc/self/stat")
 SHELL_MODULES = ["select", "signal", "socket", "termios" if IS_POSIX else "ctypes"]
 SHELL_MODULES += [] if HAS_PROC else ["subprocess"]
 BOTH_MODULES = "atexit fnmatch gc importlib.util re signal traceback warnings".split()
