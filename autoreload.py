@@ -216,12 +216,10 @@ class Shell:
     def start_program(self) -> None:
         """Start the program, as soon as all that it needs is there; say what is not."""
         self.report.remove()
-        said = ""
-        while lack := self.find_lack():
-            if lack != said:
-                say(f"cannot run {lack}, waiting until it is back", RED)
-            said = lack
-            self.wait_a_moment(0.2)
+        while self.restarts and (lack := self.find_lack()):  # at first Python tells
+            say(f"cannot run {lack}, waiting until it is back", RED)
+            while self.find_lack() == lack:
+                self.wait_a_moment(0.2)
         self.open_report(make_folder(), time.time_ns())
         if self.options.get("clear") and os.isatty(1):
             os.write(1, b"\033[H\033[2J\033[3J")
@@ -229,10 +227,9 @@ class Shell:
 
     def find_lack(self) -> str:
         """Return what is missing, after a branch switch or amid an installation."""
-        scripts = self.scripts if self.restarts else []  # at first Python tells
         try:
             os.chdir(self.directory)  # it may be a new one of the same name
-            for path in sys.executable, FILE, *scripts:
+            for path in sys.executable, FILE, *self.scripts:
                 os.stat(path)
         except OSError as error:
             return f"{name_of(absolute(error.filename), self.directory)} ({error.strerror})"
