@@ -257,11 +257,10 @@ class Shell:
         """See whether the program still watches; if not, end it for a change."""
         self.watcher.hear(self.report)
         told = self.report.told.keys()  # a debugger may have stopped all threads
-        restart = self.report.last("restart", [NEVER[0]])[0]
+        restart = self.report.last("restart", [-1e9])[0]
         is_ending = monotonic() < restart + 2 * self.watcher.settings["grace"] + 5
-        if is_ending or self.child.is_stopped or "debugger" in told:
-            return
-        if not self.report.count_silence():
+        is_held_up = self.child.is_stopped or "debugger" in told
+        if is_ending or is_held_up or not self.report.count_silence():
             return
         if "began" not in told and not self.is_deaf:
             self.is_deaf = True
