@@ -367,8 +367,8 @@ class Posix:
         signal.set_wakeup_fd(self.outbox.fileno(), warn_on_full_buffer=False)
         for number in numbers_of(PASSED) - ignored | numbers_of(["SIGCHLD"]):
             signal.signal(number, lambda number, frame: self.heard.add(number))
-        mask = hold_back(numbers_of(["SIGTTOU"]))  # which would stop Terminal.restore()
-        self.mask = state.get("mask", mask)
+        # Back to the launch's for the program; SIGTTOU would stop Terminal.restore().
+        self.mask = state.get("mask", hold_back(numbers_of(["SIGTTOU"])))
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         """Start the program as at launch, but for Ctrl-C: Python would die of it."""
@@ -481,22 +481,21 @@ class Terminal:
 
     def ask(self, fn: "Callable[[int], Any]") -> "Any":
         """Call a function with a descriptor of the terminal; None if there is none."""
-        try:
-            with open(os.ctermid(), "r+b", buffering=0) as file:
-                return fn(file.fileno())
-        except Exception:
-            return None
+        fd = attempt(lambda: os.open(os.ctermid(), os.O_RDWR))
+        answer = attempt(lambda: fn(fd))
+        attempt(lambda: os.close(fd))
+        return answer
 
     def is_foreground(self) -> bool:
         """Whether what is typed there, as Ctrl-C, goes to our process group."""
-        return bool(self.ask(os.tcgetpgrp) == os.getpgrp())
+        return bool(self.ask(lambda fd: os.tcgetpgrp(fd) == os.getpgrp()))
 
     def restore(self, is_restart: bool = True) -> None:
         """Put the settings back, and us into the foreground if nobody is there."""
         group = self.ask(lambda fd: os.tcgetpgrp(fd))
         if group and group != os.getpgrp() and not members(group):
             self.ask(lambda fd: os.tcsetpgrp(fd, os.getpgrp()))
-        if self.is_there and self.is_foreground():
+        if self.is_foreground():
             # A restart throws away what was typed and not read, as Ctrl-C does.
             when = termios.TCSAFLUSH if is_restart else termios.TCSANOW
             self.ask(lambda fd: termios.tcsetattr(fd, when, self.settings))
