@@ -428,15 +428,13 @@ class Windows(Posix):
         super().hear_signals(state)
         self.kernel: "Any" = getattr(ctypes, "WinDLL")("kernel32")
         self.job = ctypes.c_void_p(self.kernel.CreateJobObjectW(None, None))
-        self.limit_job()
         self.kernel.AssignProcessToJobObject(self.job, ctypes.c_void_p(-1))
 
     def limit_job(self) -> None:
         """While there is a program, have Windows end it with us, however we end."""
-        limits = (ctypes.c_uint32 * 36)()  # an EXTENDED_LIMIT_INFORMATION
+        limits = (ctypes.c_uint32 * (36 if sys.maxsize > 2**32 else 28))()
         limits[4] = 0x2800 if self.pid else 0x800  # KILL_ON_JOB_CLOSE, BREAKAWAY_OK
-        size = 144 if sys.maxsize > 2**32 else 112
-        self.kernel.SetInformationJobObject(self.job, 9, limits, size)
+        self.kernel.SetInformationJobObject(self.job, 9, limits, ctypes.sizeof(limits))
 
     def start(self, words: "Words", environment: "dict[str, str]") -> None:
         self.process = subprocess.Popen(words, env=environment)
@@ -460,10 +458,9 @@ class Windows(Posix):
     def leftovers(self) -> "Iterable[int]":
         """Return what is in the job and has our console: no browser, no editor."""
         ids, ours = (ctypes.c_size_t * 4096)(), (ctypes.c_uint32 * 4096)()
-        size = ctypes.sizeof(ids)  # there are two 32-bit counts in front of the ids
-        self.kernel.QueryInformationJobObject(self.job, 3, ids, size, None)
+        self.kernel.QueryInformationJobObject(self.job, 3, ids, 4 * len(ids), None)
         self.kernel.GetConsoleProcessList(ours, len(ours))
-        return set(ids[8 * len(ids) // size :]) & set(ours) - {0, os.getpid()}
+        return set(ids) & set(ours) - {0, os.getpid()}  # the first are counts, not ids
 
 
 Child = Windows if os.name == "nt" else Posix
