@@ -101,8 +101,8 @@ def watch(path: "Path") -> None:
     if not (is_expected or restarts or _program.launch.is_off):
         name = name_of(path, _program.launch.directory)
         say(f"{name} does not exist yet, waiting for it")
-    moment = time.time_ns() - 10**7  # the clock of files may be a little behind
-    _program.report.tell("watch", (path, stamp_of(path), moment))
+    # The clock of files may be a little behind.
+    _program.report.tell("watch", (path, stamp_of(path), time.time_ns() - 10**7))
 
 
 def ignore(pattern: "Path") -> None:
@@ -300,10 +300,9 @@ class Shell:
             self.end(self.child.status)
 
     def wait_for_change(self) -> None:
-        files, folders = self.report.last("failure", ([], []))
         outcome = "failed" if "failure" in self.report.told else self.child.outcome()
         if self.child.status:
-            self.watcher.watch_sources(files, folders)
+            self.watcher.watch_sources(*self.report.last("failure", ([], [])))
         say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
         while not (reason := self.watcher.look_for_reason("waiting for a change")):
             self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
@@ -330,7 +329,7 @@ class Shell:
     def end(self, status: int) -> "NoReturn":
         """End as the program has ended: with its status, or by the same signal."""
         self.report.remove()
-        if status < 0 and IS_POSIX and os.getpid() > 1:  # PID 1 gets none of its own
+        if status < 0 and IS_POSIX:  # as PID 1, it gets none of its own, and goes on
             attempt(lambda: signal.signal(-status, signal.SIG_DFL))  # not for SIGKILL
             os.kill(os.getpid(), -status)
         code = status if status >= 0 else 128 - status
@@ -513,7 +512,6 @@ TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to al
 ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
 PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
 CONTROL_C = 0xC000013A  # the exit status of what Ctrl-C has ended on Windows
-FORKED = 0x40  # PF_FORKNOEXEC, in the flags of a process of Linux
 PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
 
 
@@ -543,7 +541,7 @@ def rows_of_proc(group: int) -> "Iterator[tuple[int, int, int, str, bool, str]]"
         fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].decode().split()
         if fields and int(fields[2]) == group:  # these are from the state on
             command = os.fsdecode(read(f"/proc/{pid}/cmdline"))
-            is_forked = bool(int(fields[6]) & FORKED)
+            is_forked = bool(int(fields[6]) & 0x40)  # PF_FORKNOEXEC
             yield int(pid), int(fields[1]), group, fields[0], is_forked, command
 
 
