@@ -190,7 +190,7 @@ class Shell:
     def __init__(self, target: "Words", options: "Facts", state: "Facts") -> None:
         self.target, self.options = target, options
         self.name = target[1] if target[0] == "-m" else target[0]
-        self.scripts = target[:1] if target[0] not in ("-m", "-c") else []
+        self.script = "." if target[0] in ("-m", "-c") else target[0]  # must be there
         self.directory = state.get("directory", _program.launch.directory)
         self.restarts = 0
         self.streak: "dict[str, int]" = {}  # see Watcher
@@ -229,7 +229,7 @@ class Shell:
         """Return what is missing, after a branch switch or amid an installation."""
         try:
             os.chdir(self.directory)  # it may be a new one of the same name
-            for path in sys.executable, FILE, *self.scripts:
+            for path in sys.executable, FILE, self.script:
                 os.stat(path)
         except OSError as error:
             return f"{name_of(absolute(error.filename), self.directory)} ({error.strerror})"
@@ -290,8 +290,7 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        is_there = all(map(os.path.exists, self.scripts))
-        is_missing = not is_there or "missing" in self.report.told
+        is_missing = "missing" in self.report.told or not os.path.exists(self.script)
         if self.child.status and is_missing and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
