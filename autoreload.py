@@ -355,9 +355,8 @@ class Posix:
     def hear_signals(self, state: "Facts") -> None:
         """Ignore what was ignored at launch; have the others come to wait()."""
         ignored = set(state.get("ignored", ignored_signals()))
-        for number in ignored_signals() | ignored:  # a plain program may change that
-            handler = signal.SIG_IGN if number in ignored else signal.SIG_DFL
-            signal.signal(number, handler)
+        for n in ignored_signals() | ignored:  # a plain program may change that
+            signal.signal(n, signal.SIG_IGN if n in ignored else signal.SIG_DFL)
         while IS_POSIX and os.open(os.devnull, os.O_RDWR) < 3:
             pass  # else messages would go into a socket of ours, for a closed stderr
         self.inbox, self.outbox = socket.socketpair()
