@@ -194,7 +194,6 @@ class Shell:
         self.directory = state.get("directory", _program.launch.directory)
         self.restarts = 0
         self.streak: "dict[str, int]" = {}  # see Watcher
-        self.is_deaf = False  # whether the user knows that we do not get in
         self.child = Child(state)
         self.sockets = SharedSockets(state.get("sockets", {}))
         self.open_report(state.get("folder", ""), state.get("began", 0))
@@ -259,11 +258,10 @@ class Shell:
         told = self.report.told.keys()  # a debugger may have stopped all threads
         restart = self.report.last("restart", [-1e9])[0]
         is_ending = monotonic() < restart + 2 * self.watcher.settings["grace"] + 5
-        is_held_up = self.child.is_stopped or "debugger" in told
-        if is_ending or is_held_up or not self.report.count_silence():
+        is_held_up = is_ending or self.child.is_stopped or "debugger" in told
+        if is_held_up or (silent_looks := self.report.count_silence()) < 5:
             return
-        if "began" not in told and not self.is_deaf:
-            self.is_deaf = True
+        if "began" not in told and silent_looks == 5:
             say(f"{self.name} does not let autoreload in, a change is seen at its end")
         elif reason := self.watcher.look_for_reason("the program hangs"):
             self.report.tell("restart", (monotonic(), (), ()))
@@ -1415,11 +1413,11 @@ class Report:
             self._beat = monotonic()
             attempt(lambda: os.utime(self.path))
 
-    def count_silence(self) -> bool:
-        """Whether five looks in a row saw no beat; clocks go on while a machine sleeps."""
+    def count_silence(self) -> int:
+        """Count looks in a row that saw no beat; clocks go on while a machine sleeps."""
         last, self._beat = self._beat, saved_at(self.path)
         self._silent = self._silent + 1 if self._beat == last else 0
-        return self._silent >= 5
+        return self._silent
 
 
 def make_folder() -> str:
