@@ -288,7 +288,9 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        is_missing = "missing" in self.report.told or not os.path.exists(self.script)
+        # Python cannot open it; after a crash, a branch switch may have removed it.
+        is_missing = self.child.status == 2 and not os.path.exists(self.script)
+        is_missing = is_missing or "missing" in self.report.told
         if self.child.status and is_missing and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
@@ -684,7 +686,7 @@ class Program:
                 self.end("")
         reason = self.watcher.look_for_reason("the old code runs on")
         reason = reason or "restart() was called" * ("request" in self.report.told)
-        if reason and not is_debugging() and (self.state or os.path.exists(FILE)):
+        if reason and not is_debugging() and (self.state or self.launch.can_repeat()):
             self.watcher.hear(self.report)  # the user may just have sent a signal
             grace = self.watcher.settings["grace"]
             if monotonic() > self.report.last("signal", -1e9) + grace:
@@ -782,11 +784,12 @@ def without_interrupts(report: "Callable[..., object]") -> "Callable[..., None]"
 
 def position(program: Program) -> str:
     """Return where the main thread is, in the user's own code if it is there."""
-    top = sys._current_frames().get(program.main_ident)  # None: it has ended
-    for frame, line in traceback.walk_stack(top):
-        path = absolute(frame.f_code.co_filename)
-        if not ("<frozen" in path or path == FILE or is_installed(path)):
-            return f"{name_of(path, program.launch.directory)}:{line}"
+    stack = traceback.walk_stack(sys._current_frames().get(program.main_ident))
+    places = [(absolute(f.f_code.co_filename), line) for f, line in stack]
+    others = [place for place in places if place[0] != FILE]  # none: it has ended
+    own = [p for p in others if "<frozen" not in p[0] and not is_installed(p[0])]
+    for path, line in own or others:
+        return f"{name_of(path, program.launch.directory)}:{line}"
     return "its end"
 
 
@@ -820,7 +823,7 @@ def at_exit(program: Program) -> None:
         time.sleep(1e6)  # the thread that watches ends the process
     if isinstance(error, Exception) and is_outermost(error.__traceback__):
         program.report.tell("failure", [failure_files(error), list(search_path())])
-        if not program.state:
+        if not program.state and program.launch.can_repeat():
             hold_back({signal.SIGINT})  # the next one is for the shell
             end_processes(descendants, 0.5)
             close_files()
@@ -1080,7 +1083,7 @@ class Watcher:
         """Wait until all looks the same twice; return what has changed till then."""
         more, deadline = changed, monotonic() + 5  # what never rests is no save
         while more and monotonic() < deadline:
-            is_installing = any(map(is_installation, changed))
+            is_installing = any(map(is_installed, changed))
             # A single file is written in no time; of several, or gone ones, more come.
             is_single = len(changed) == 1 and self.stamps.get(min(changed))
             age = (time.time_ns() - max(map(saved_at, changed))) / 1e9
@@ -1537,6 +1540,10 @@ class Launch:
         is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
         return "" if is_main else "on Windows it is for the main thread to call start"
 
+    def can_repeat(self) -> bool:
+        """Whether there is a shell to become, and not amid an installation."""
+        return os.access(self.executable, os.X_OK) and os.path.isfile(FILE)
+
     def note_process(self) -> None:
         """Note what exec would hand on to the shell, changed by the program."""
         self.umask = os.umask(0o077)
@@ -1556,10 +1563,12 @@ class Launch:
         environment = {**self.environment, STATE: marshal.dumps(state).hex()}
         words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
         self.put_back(set(state["sockets"].values()))
-        os.execve(self.executable, words, environment)
+        attempt(lambda: os.execve(self.executable, words, environment))
+        os._exit(1)
 
     def put_back(self, sockets: "set[int]") -> None:
         """Undo what the program did to the process; the shell sees to the signals."""
+        attempt(lambda: os.chdir(self.directory))
         os.umask(self.umask)
         self.terminal.restore()
         for timer in signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF:
