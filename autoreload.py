@@ -274,8 +274,6 @@ class Shell:
         self.is_restart = "restart" in self.report.told or self.child.status == RESTART
         self.child.terminal.restore(self.is_restart)
         self.sockets.keep(self.report.told.get("listen", []), self.is_restart)
-        for fd in range(3):  # an event loop of the program may have changed that
-            attempt(lambda: os.set_blocking(fd, True))
         if self.child.status:
             end_processes(self.child.leftovers, 0.5)
 
@@ -288,10 +286,9 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        # Python cannot open it; after a crash, a branch switch may have removed it.
-        is_missing = self.child.status == 2 and not os.path.exists(self.script)
-        is_missing = is_missing or "missing" in self.report.told
-        if self.child.status and is_missing and not self.restarts:
+        no_script = self.child.status == 2 and not os.path.exists(self.script)
+        no_module = self.child.status == 1 and "missing" in self.report.told
+        if (no_script or no_module) and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
         by_signal = {CONTROL_C, *(-number for number in numbers_of(ENDING))}
@@ -488,6 +485,8 @@ class Terminal:
             # A restart throws away what was typed and not read, as Ctrl-C does.
             when = termios.TCSAFLUSH if is_restart else termios.TCSANOW
             self.ask(lambda fd: termios.tcsetattr(fd, when, self.settings))
+        for fd in range(3):  # an event loop of the program may have changed that
+            attempt(lambda: os.set_blocking(fd, True))
 
 
 def is_broken(fd: int) -> bool:
