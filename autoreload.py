@@ -927,8 +927,10 @@ def background(fn: "Callable[[], object]") -> None:
         hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
         fn()
 
-    # Python 3.12 starts none once the main thread has ended.
-    attempt(lambda: _thread.start_new_thread(run, ()))
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
+        fn()
 
 
 def run_coroutine(io_loop: object, work: "Any") -> object:
