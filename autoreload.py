@@ -1510,8 +1510,9 @@ def take_state() -> "Facts":
     """Take what another process of ours has put into the environment for this one."""
     text = os.environ.pop(STATE, "")
     state = attempt(lambda: dict(marshal.loads(bytes.fromhex(text)))) or {}
-    is_ours = state.get("pid") in (os.getpid(), os.getppid())
-    return state if is_ours or not IS_POSIX else {}  # a venv has a launcher there
+    # On Windows a venv has a launcher between them.
+    is_ours = not IS_POSIX or state.get("pid") in (os.getpid(), os.getppid())
+    return state if is_ours else {}
 
 
 class Launch:
