@@ -214,24 +214,27 @@ class Shell:
 
     def start_program(self) -> None:
         """Start the program, as soon as all that it needs is there; say what is not."""
-        self.report.remove()
-        while self.restarts and (lack := self.find_lack()):  # at first Python tells
-            say(f"cannot run {lack}, waiting until it is back", RED)
-            while self.find_lack() == lack:
-                self.wait_a_moment(0.2)
-        self.open_report(make_folder(), time.time_ns())
-        if self.options.get("clear") and os.isatty(1):
-            os.write(1, b"\033[H\033[2J\033[3J")
-        self.child.start(*way_in(self))
+        said = ""
+        while lack := self.try_to_start():
+            if lack != said:
+                say(f"cannot run {lack}, waiting until it is back", RED)
+            said = lack
+            self.wait_a_moment(0.2)
 
-    def find_lack(self) -> str:
-        """Return what is missing, after a branch switch or amid an installation."""
+    def try_to_start(self) -> str:
+        """Start it, or return what is missing: a branch switch, an installation."""
+        self.report.remove()
         try:
             os.chdir(self.directory)  # it may be a new one of the same name
-            for path in sys.executable, FILE, self.script:
-                os.stat(path)
+            for path in sys.executable, FILE, self.script if self.restarts else ".":
+                os.stat(path)  # at first, Python tells that there is no such script
+            self.open_report(make_folder(), time.time_ns())
+            if self.options.get("clear") and os.isatty(1):
+                os.write(1, b"\033[H\033[2J\033[3J")
+            self.child.start(*way_in(self))
         except OSError as error:
-            return f"{name_of(absolute(error.filename), self.directory)} ({error.strerror})"
+            name = name_of(absolute(str(error.filename)), self.directory)
+            return f"{name} ({error.strerror})"
         return ""
 
     def open_report(self, folder: str, began: int) -> None:
