@@ -233,8 +233,7 @@ class Shell:
                 os.write(1, b"\033[H\033[2J\033[3J")
             self.child.start(*way_in(self))
         except OSError as error:
-            name = name_of(absolute(str(error.filename)), self.directory)
-            return f"{name} ({error.strerror})"
+            return f"{name_of(str(error.filename), self.directory)} ({error.strerror})"
         return ""
 
     def open_report(self, folder: str, began: int) -> None:
@@ -258,9 +257,9 @@ class Shell:
     def look(self) -> None:
         """See whether the program still watches; if not, end it for a change."""
         self.watcher.hear(self.report)
-        told = self.report.told.keys()  # a debugger may have stopped all threads
-        restart = self.report.last("restart", [-1e9])[0]
-        is_ending = monotonic() < restart + 2 * self.watcher.settings["grace"] + 5
+        grace, told = self.watcher.settings["grace"], self.report.told.keys()
+        is_ending = monotonic() < self.report.last("restart", [-1e9])[0] + 2 * grace + 5
+        # A debugger may have stopped all threads.
         is_held_up = is_ending or self.child.is_stopped or "debugger" in told
         if is_held_up or (silent_looks := self.report.count_silence()) < 5:
             return
@@ -269,7 +268,6 @@ class Shell:
         elif reason := self.watcher.look_for_reason("the program hangs"):
             self.report.tell("restart", (monotonic(), (), ()))
             say(f"{reason} and the program hangs, restarting")
-            grace = self.watcher.settings["grace"]
             end_processes(self.child.leftovers, grace, signal.SIGINT)
 
     def take_what_is_left(self) -> None:
@@ -309,8 +307,7 @@ class Shell:
 
     def wait_a_moment(self, seconds: float) -> None:
         """Wait while there is no program; end if that is the user's will."""
-        number = self.child.wait(seconds)
-        if number and number in numbers_of(ENDING):
+        if (number := self.child.wait(seconds)) in numbers_of(ENDING):
             self.end(-number)
         if monotonic() > self.watcher.due and is_broken(1):  # once in a round
             self.end(self.child.status)
