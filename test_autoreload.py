@@ -1101,7 +1101,8 @@ class NothingMissedTest(ProgramTest):
             program.expect("^autoreload: .* changed.*, restarting$")
             starts.append(float(program.expect(f"^start {count} (.*)")[1]))
             *gaps, last = [b - a for a, b in itertools.pairwise(starts)]
-            self.assertTrue(all(a > b for a, b in zip(gaps, (0.9, 1.9))), gaps)
+            # From one first line to the next, each of which may come late.
+            self.assertTrue(all(a > b for a, b in zip(gaps, (0.5, 1))), gaps)
             self.assertTrue(not more or last < 2, last)
 
         shell, utime = "os.system('echo > new; mv new own.py')", "os.utime('own.py')"
@@ -1692,7 +1693,7 @@ ASYNCIO_SERVER = """
         autoreload.start(None, 100)
         @autoreload.add_reload_hook
         async def drain():
-            server.close(); await asyncio.sleep(0)
+            server.close(); await asyncio.sleep(0.1)  # those just accepted begin
             while tasks: await asyncio.wait(tasks)
         say("up", autoreload.restarts); await asyncio.sleep(60)
     asyncio.run(main())
