@@ -268,7 +268,7 @@ class Shell:
         elif reason := self.watcher.look_for_reason("the program hangs"):
             self.report.tell("restart", (monotonic(), (), ()))
             say(f"{reason} and the program hangs, restarting")
-            end_processes(self.child.leftovers, grace, signal.SIGINT)
+            end_processes(self.child.alive, grace, signal.SIGINT)
 
     def take_what_is_left(self) -> None:
         self.watcher.hear(self.report)
@@ -402,8 +402,13 @@ class Posix:
             is_for_all = is_typed and not self.terminal.is_there
             send(number, [-self.group if is_for_all else self.pid])
 
+    def alive(self) -> "list[int]":
+        """Return the program's process, as long as there is one."""
+        self.reap()
+        return [self.pid] if self.pid else []
+
     def leftovers(self) -> "Iterable[int]":
-        """Return the program, and what it has started and left in its process group."""
+        """Return what the program has started, and left in its process group."""
         found = members(self.group) if self.group else {}
         parents = found.keys() - {os.getpid()}
         return {p for p in found if found[p][0] not in parents} - self.neighbours
