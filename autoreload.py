@@ -653,8 +653,11 @@ class Program:
         # At once: a program that ends has no __main__.__file__ any more.
         self.imports.list_modules()
         scripts = [word for word in self.target[1:] if word.endswith((".py", ".pyw"))]
-        for path in self.target[:1] + scripts:  # -m pdb app.py
-            self.imports.note(absolute(path))
+        for path in map(absolute, self.target[:1] + scripts):  # -m pdb app.py
+            if not self.state:  # it has been read already, and time tells
+                stamp = stamp_since(path, self.launch.began)
+                self.watcher.stamps.setdefault(path, stamp)
+            self.imports.note(path)
         for name, note in ("ignore", ignore), ("watch", watch):
             for value in self.options.get(name, ()):
                 note(value)
