@@ -1021,7 +1021,7 @@ class Watcher:
         near = map(os.path.dirname, self.loaded.union(files))
         for folder in {self.directory, *self.roots, *folders, *near} - {os.sep, ""}:
             if is_installation(folder):  # its own time tells of what comes and goes
-                self.add_since(self.own, os.path.join(folder, ""), self.began)
+                self.add_since(self.own, os.path.join(folder, ""), time.time_ns())
             else:
                 self.globs.setdefault(f"{folder}/**/*.py", self.began)
 
