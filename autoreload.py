@@ -1179,7 +1179,7 @@ def compiles(path: str, directory: str, effect: str) -> bool:
 def is_put_off(watcher: Watcher) -> bool:
     """Whether a run has to last, since its files change soon after each start."""
     count = min(watcher.streak.get(path, 0) for path in watcher.pending) + 1
-    pause = min(2.0**count // 8, 30)  # in s; none for the first two
+    pause = min(2**count // 8, 30)  # in s; none for the first two
     is_early = monotonic() < watcher.start + pause
     if is_early and not watcher.is_slow:
         name = name_of(min(watcher.pending), watcher.directory)
