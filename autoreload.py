@@ -233,7 +233,8 @@ class Shell:
                 os.write(1, b"\033[H\033[2J\033[3J")
             self.child.start(*way_in(self))
         except OSError as error:
-            return f"{name_of(str(error.filename), self.directory)} ({error.strerror})"
+            name = name_of(error.filename or "the program", self.directory)
+            return f"{name} ({error.strerror})"
         return ""
 
     def open_report(self, folder: str, began: int) -> None:
@@ -1179,7 +1180,7 @@ def compiles(path: str, directory: str, effect: str) -> bool:
 def is_put_off(watcher: Watcher) -> bool:
     """Whether a run has to last, since its files change soon after each start."""
     count = min(watcher.streak.get(path, 0) for path in watcher.pending) + 1
-    pause = min(2**count // 8, 30)  # in s; none for the first two
+    pause = min(1 << count >> 3, 30)  # in s: 0 for the first two, 1, 2, 4
     is_early = monotonic() < watcher.start + pause
     if is_early and not watcher.is_slow:
         name = name_of(min(watcher.pending), watcher.directory)
