@@ -809,10 +809,12 @@ def requests_are_done() -> bool:
 
 def is_debugging() -> bool:
     """Whether a thread is at a prompt of pdb, or at a breakpoint of pydevd."""
-    prompt = attempt(lambda: sys.modules["pdb"].Pdb._cmdloop.__code__)
-    pause = attempt(lambda: sys.modules["pydevd"].PyDB._do_wait_suspend.__code__)
+    names = "pdb.Pdb.interaction", "pdb.Pdb._cmdloop", "pydevd.PyDB._do_wait_suspend"
+    parts = [name.split(".") for name in names]
+    kinds = [(getattr(sys.modules.get(m), k, None), name) for m, k, name in parts]
+    codes = {attempt(lambda: getattr(kind, name).__code__) for kind, name in kinds}
     stacks = map(traceback.walk_stack, sys._current_frames().values())
-    return any(f.f_code in (prompt, pause) for stack in stacks for f, _ in stack)
+    return any(f.f_code in codes for stack in stacks for f, _ in stack)
 
 
 # --- The exit: what the main thread does at its end -----------------------------------
