@@ -510,6 +510,8 @@ TYPED = "SIGINT", "SIGQUIT", "SIGHUP", "SIGBREAK"  # a terminal sends them to al
 ENDING = *TYPED, "SIGTERM"  # by these a user ends a program
 PASSED = *ENDING, "SIGUSR1", "SIGUSR2"  # the shell lets the program have them
 CONTROL_C = 0xC000013A  # the exit status of what Ctrl-C has ended on Windows
+# How multiprocessing starts its workers, where it does not fork.
+HELPERS = "-c from multiprocessing.", "-c import sys; from multiprocessing."
 PS = "ps -axww -o pid= -o ppid= -o pgid= -o stat= -o command=".split()
 
 
@@ -527,7 +529,7 @@ def members(group: int) -> "dict[int, tuple[int, bool]]":
     """Return parents of a group's living processes, and whether each is a worker."""
     rows = rows_of_proc(group) if HAS_PROC else rows_of_ps()
     return {  # but for multiprocessing's tracker, which ends after all others
-        pid: (parent, is_forked or "from multiprocessing." in command)
+        pid: (parent, is_forked or any(text in command for text in HELPERS))
         for pid, parent, job, state, is_forked, command in rows
         if job == group and state not in "ZX" and ".resource_tracker" not in command
     }
@@ -538,7 +540,7 @@ def rows_of_proc(group: int) -> "Iterator[tuple[int, int, int, str, bool, str]]"
     for pid in filter(str.isdigit, attempt(lambda: os.listdir("/proc")) or ()):
         fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].decode().split()
         if fields and int(fields[2]) == group:  # these are from the state on
-            command = os.fsdecode(read(f"/proc/{pid}/cmdline"))
+            command = os.fsdecode(read(f"/proc/{pid}/cmdline").replace(b"\0", b" "))
             is_forked = bool(int(fields[6]) & 0x40)  # PF_FORKNOEXEC
             yield int(pid), int(fields[1]), group, fields[0], is_forked, command
 
@@ -1535,8 +1537,7 @@ class Launch:
         self.directory = absolute(".") or "."
         self.environment = dict(os.environ)
         self.flags, self.target = split(sys.orig_argv[1:])
-        helpers = "-c from multiprocessing.", "-c import sys; from multiprocessing."
-        is_helper = " ".join(self.target).startswith(helpers)
+        is_helper = " ".join(self.target).startswith(HELPERS)
         self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
 
     def obstacle(self) -> str:
