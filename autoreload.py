@@ -1095,8 +1095,8 @@ class Watcher:
 
     def settle(self, changed: "set[str]") -> "set[str]":
         """Wait until all looks the same twice; return what has changed till then."""
-        more, deadline = changed, monotonic() + 5  # what never rests is no save
-        while more and monotonic() < deadline:
+        is_quiet, deadline = False, monotonic() + 5  # what never rests is no save
+        while not is_quiet and monotonic() < deadline:
             is_installing = any(map(is_installed, changed))
             # A single file is written in no time; of several, or gone ones, more come.
             is_single = len(changed) == 1 and self.stamps.get(min(changed))
@@ -1105,6 +1105,8 @@ class Watcher:
             sleep(1 if is_installing else soon)
             more = self.compare(changed.union(self.own, self.installed * is_installing))
             changed |= more
+            is_partial = is_installing and not all(map(self.stamps.get, changed))
+            is_quiet = not (more or is_partial)
         return changed
 
 

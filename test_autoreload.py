@@ -974,14 +974,14 @@ class NothingMissedTest(ProgramTest):
         module = """
             import own, os, time; VALUE = own.VALUE
             while time.process_time() < 0.4: pass
-            if VALUE == 1: open("own.py", "w").write("VALUE = 22")
+            if VALUE == 1: open("new", "w").write("VALUE = 22"); os.replace("new", "own.py")
         """
         older = code(module) + "if VALUE == 1: os.utime('own.py', (10**9, 10**9))\n"
         itself = """
-            VALUE = 1; import time
+            VALUE = 1; import os, time
             while time.process_time() < 0.4: pass
             text = open(__file__).read().replace("VALUE = 1;", "VALUE = 22;", 1)
-            if VALUE == 1: open(__file__, "w").write(text)
+            if VALUE == 1: open("new", "w").write(text); os.replace("new", __file__)
         """
 
         def story(words, text, before="", after=""):
