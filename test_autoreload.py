@@ -2414,12 +2414,12 @@ class OutputTest(Story):
 
 
 # It holds the interpreter's lock for ever, as an endless regular expression does.
-HANGING = "import ctypes; lock = ctypes.PyDLL(None).pthread_mutex_lock; "
+HANGING = "import ctypes; say('hangs'); lock = ctypes.PyDLL(None).pthread_mutex_lock; "
 HANGING += "mutex = ctypes.create_string_buffer(99); lock(mutex); lock(mutex)"
 USE_UP = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 99))\n"
 USE_UP += "try:\n  while 1: os.dup(0)\nexcept OSError: 0"
 if WINDOWS:
-    HANGING = "import ctypes; ctypes.PyDLL('kernel32').Sleep(60000)"
+    HANGING = "import ctypes; say('hangs'); ctypes.PyDLL('kernel32').Sleep(60000)"
 UNSHARE = "unshare", "-fp", "--mount-proc"
 PID_1 = ["-c", EXEC, *UNSHARE, sys.executable, *WRAPPED]
 
@@ -2476,9 +2476,9 @@ class CrashTest(Story):
         execute, hangs = "os.execvp('sleep', ['sleep', '60'])", " and the program hangs"
         exits = "raise SystemExit(1)", "exited with status 1, waiting"
         has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-        hanging = changed + (hangs if has_gil else f"({hangs})?")
+        hanging = changed + (hangs if has_gil else f"({hangs})?"), "^hangs"
         rows = [
-            (self.survive, WRAPPED, HANGING, hanging),  # three take ten seconds
+            (self.survive, WRAPPED, HANGING, *hanging),  # three take ten seconds
             (self.survive, WRAPPED, execute, changed + hangs),
             (self.be_deaf,),
             (self.survive, PLAIN, USE_UP, changed),
