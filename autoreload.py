@@ -973,7 +973,7 @@ class Watcher:
         self.streak = streak  # after how many starts in a row each file changed soon
         self.began = began  # when the program did, in ns since the epoch
         self.start = monotonic()  # the same, in seconds
-        self.roots = set(installed_roots())
+        self.roots = set(map(real_folder, filter(is_installation, search_path())))
         # As loaded, or seen; () differs from all.
         self.stamps: "dict[str, Stamp]" = {path: stamp_of(path) for path in self.roots}
         self.own: "set[str]" = set()  # the program's files, and single ones to watch
@@ -1251,6 +1251,12 @@ def stamp_since(path: str, moment: int) -> "Stamp":
     return () if saved_at(path) > moment and not is_folder else stamp
 
 
+def stamp_as_loaded(path: str, began: int) -> "Stamp":
+    """Return the stamp that a module had as it was loaded, as far as time tells."""
+    stamp = stamp_since(path, began)  # else: bytecode is written as a source is read
+    return stamp or stamp_since(path, saved_at(cache_from_source(path)))
+
+
 def saved_at(path: str) -> int:
     """Return when a file was saved at the latest, in ns; 0 if there is none."""
     # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
@@ -1278,8 +1284,9 @@ def is_installed(path: str) -> bool:
 
 def is_installation(folder: str) -> bool:
     if folder not in installed_folders:
-        real = os.path.join(os.path.realpath(folder), "")
-        installed_folders[folder] = real.startswith((*installed_roots(),))
+        real = real_folder(folder)
+        names = {"site-packages", "dist-packages"}.intersection(real.split(os.sep))
+        installed_folders[folder] = bool(names) or real.startswith(LIBRARIES)
     return installed_folders[folder]
 
 
@@ -1749,26 +1756,28 @@ def split(words: "Words") -> "tuple[Words, Words]":
 
 FILE = os.path.abspath(__file__)
 IS_POSIX = os.name == "posix"
+LIB, DLLS = os.path.dirname(os.__file__), f"{sys.base_exec_prefix}/DLLs"  # of Python
+LIBRARIES = real_folder(LIB), real_folder(DLLS)
 HAS_PROC = os.path.exists("/proc/self/stat")  # Linux; a chroot may have none
-# importlib.machinery has it, too; but that could be the user's.
+# Those of importlib, which could be the user's.
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
+cache_from_source = sys.modules["_frozen_importlib_external"].cache_from_source
 RESTART = 213  # the exit status of a program that could report nothing any more
 
 SHELL_MODULES = ["select", "signal", "socket", "termios" if IS_POSIX else "ctypes"]
 SHELL_MODULES += [] if HAS_PROC else ["subprocess"]
-BOTH_MODULES = "atexit fnmatch gc importlib.util re signal traceback warnings".split()
+BOTH_MODULES = "atexit fnmatch gc re signal traceback warnings".split()
 BOTH_MODULES += [] if HAS_PROC or not IS_POSIX else ["subprocess"]
 
 
 def load(*names: str, target: "Iterable[str]" = ()) -> None:
     """Make standard modules globals here; the user's are neither run nor hidden."""
-    lib = os.path.dirname(os.__file__)
-    folders = [lib, f"{lib}/lib-dynload", f"{sys.base_exec_prefix}/DLLs"]
-    known, theirs, last = set(sys.modules), {}, [*sys.path, lib].index(lib)
+    folders = [LIB, f"{LIB}/lib-dynload", DLLS]
+    known, theirs, last = set(sys.modules), {}, [*sys.path, LIB].index(LIB)
     first = [*map(str, sys.path[:last]), *map(os.path.dirname, target)]
     for name in sys.stdlib_module_names & known:
         spec = attempt(lambda: sys.modules[name].__spec__)
-        if not str(getattr(spec, "origin", "")).startswith(("built-in", "frozen", lib)):
+        if not str(getattr(spec, "origin", "")).startswith(("built-in", "frozen", LIB)):
             theirs[name] = sys.modules.pop(name)
     sys.path[:0] = folders
     try:
