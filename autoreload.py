@@ -1078,16 +1078,21 @@ class Watcher:
                 self.add_since(self.found, path, moment)
                 yield [path]
         yield gone - self.found
-        self.turns += 1
-        is_installing = self.compare(self.roots - self.own)
-        yield self.installed if is_installing else self.installed[self.turns % 32 :: 32]
+        if self.compare(self.roots - self.own):
+            yield self.installed
+        # Soon after the start, all of them get their stamps.
+        for _ in range(32 if self.turns == 1 else 1):
+            self.turns += 1
+            yield self.installed[self.turns % 32 :: 32]
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
         differing = set()
         for path in list(paths):  # it grows at the exit
+            if path not in self.stamps:  # an installed one, at its first look
+                self.stamps[path] = stamp_as_loaded(path, self.began)
             stamp = stamp_of(path)
-            if stamp != self.stamps.get(path, stamp):
+            if stamp != self.stamps[path]:
                 self.stamps[path] = stamp
                 if not self.ignores(path):
                     differing.add(path)
@@ -1146,15 +1151,10 @@ class Imports:
         for name in names:
             if path := file_of(sys.modules.get(name)):
                 self.known.add(name)
-            if not path or path in watcher.stamps:
-                continue
-            # Without a stamp, time tells.  Bytecode is written as a source is read.
-            cached = importlib.util.cache_from_source(path)
-            stamp = stamp_since(path, max(watcher.began, saved_at(cached)))
-            if is_installed(path):
-                watcher.stamps[path] = stamp
+            if path and is_installed(path):
                 watcher.installed.append(path)
-            else:
+            elif path and path not in watcher.stamps:
+                stamp = stamp_as_loaded(path, watcher.began)
                 watcher.load((path, stamp))  # the report may be lost
                 self.report.tell("file", (path, stamp))
         self.last = last  # not before: another thread must not go on without them
@@ -1200,7 +1200,7 @@ def is_put_off(watcher: Watcher) -> bool:
 def drop_bytecode(paths: "Iterable[str]") -> None:
     """Remove cached bytecode: Python trusts it within one mtime second and size."""
     for path in paths:
-        folder, name = os.path.split(importlib.util.cache_from_source(path))
+        folder, name = os.path.split(cache_from_source(path))
         stem = name.partition(".")[0] + "."
         for found in attempt(lambda: os.listdir(folder)) or ():
             if found.startswith(stem) and found.endswith(".pyc"):
@@ -1268,13 +1268,6 @@ def saved_at(path: str) -> int:
 def search_path() -> "set[str]":
     """Return where modules are looked for, but not the installation as a whole."""
     return {*map(absolute, map(str, sys.path))} - {sys.prefix, sys.base_prefix}
-
-
-def installed_roots() -> "Words":
-    names = [os.sep + "site-packages", os.sep + "dist-packages"]
-    names += [os.path.dirname(os.__file__), os.path.join(sys.base_exec_prefix, "DLLs")]
-    found = [os.path.realpath(p) for p in map(str, sys.path) if p.endswith((*names,))]
-    return [os.path.join(path, "") for path in found]
 
 
 def is_installed(path: str) -> bool:
