@@ -40,7 +40,6 @@ if TYPE_CHECKING:  # at run time, load() imports them when watching begins
     import errno
     import fnmatch
     import gc
-    import importlib.util
     import inspect
     import re
     import resource
@@ -1213,7 +1212,11 @@ def drop_bytecode(paths: "Iterable[str]") -> None:
 LEFT_OUT = ".* __pycache__ *.py[co] node_modules *.log *.log.* *.db *.db-* *.sqlite*"
 LEFT_OUT += " *~ #*# ~$* *.sw? 4913 *.tmp *___jb_???___"  # editors' temporary files
 
-installed_folders: "dict[str, bool]" = {}  # what is_installed() has found out
+installed_folders: "dict[str, bool]" = {}  # what is_installation() has found out
+
+
+def real_folder(path: str) -> str:
+    return os.path.join(os.path.realpath(path), "")
 
 
 def absolute(path: str) -> str:
