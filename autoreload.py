@@ -302,7 +302,7 @@ class Shell:
             self.watcher.watch_sources(*self.report.last("failure", ([], [])))
         say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
         while not (reason := self.watcher.look_for_reason("waiting for a change")):
-            self.wait_a_moment(self.watcher.settings["check_time"] / 10000)
+            self.wait_a_moment(self.watcher.settings["check_time"] / 5000)
         say(f"{reason}, restarting")
 
     def wait_a_moment(self, seconds: float) -> None:
