@@ -2361,6 +2361,12 @@ class OutputTest(Story):
         with zipfile.ZipFile(program.path("zip0")) as archive:
             self.assertEqual(archive.read("name"), b"zipped")
 
+    @each(*BOTH)
+    def test_what_is_printed_is_shown_though_no_file_is_open(self, words):
+        text = "import io; print('printed'); sys.stdout = io.StringIO()\n"
+        program = self.start(text, SLEEP, words=words)
+        self.edit(program, "^printed")
+
     ONCE = "import atexit; atexit.register(say, 'exit function')\n"
 
     @each(*BOTH)
