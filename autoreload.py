@@ -1055,7 +1055,7 @@ class Watcher:
         return f"{name_of(first, self.directory)} changed{suffix}"
 
     def look(self) -> "set[str]":
-        """Return what has changed; take at most 1 % of a core."""
+        """Return what has changed; take less than 1 % of a core."""
         if monotonic() < self.due:
             return self.compare(self.ordered[-2:])
         began = time.thread_time()
@@ -1069,7 +1069,7 @@ class Watcher:
         if len(self.own) != len(self.ordered):
             self.ordered = sorted(self.own, key=lambda path: self.stamps[path] or ())
         cost = time.thread_time() - began
-        self.due = monotonic() + max(self.settings["check_time"] / 1000, 99 * cost)
+        self.due = monotonic() + max(self.settings["check_time"] / 1000, 120 * cost)
         return changed
 
     def walk(self) -> "Iterator[Iterable[str]]":
