@@ -1081,21 +1081,16 @@ class Watcher:
                 self.add_since(self.found, path, moment)
                 yield [path]
         yield gone - self.found
-        if self.compare(self.roots - self.own):
-            yield self.installed
-        # Soon after the start, all of them get their stamps.
-        for _ in range(32 if self.turns == 1 else 1):
-            self.turns += 1
-            yield self.installed[self.turns % 32 :: 32]
+        self.turns += 1
+        is_installing = self.compare(self.roots - self.own)
+        yield self.installed if is_installing else self.installed[self.turns % 32 :: 32]
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
         differing = set()
         for path in list(paths):  # it grows at the exit
-            if path not in self.stamps:  # an installed one, at its first look
-                self.stamps[path] = stamp_as_loaded(path, self.began)
             stamp = stamp_of(path)
-            if stamp != self.stamps[path]:
+            if stamp != self.stamps.get(path, stamp):
                 self.stamps[path] = stamp
                 if not self.ignores(path):
                     differing.add(path)
@@ -1154,10 +1149,13 @@ class Imports:
         for name in names:
             if path := file_of(sys.modules.get(name)):
                 self.known.add(name)
-            if path and is_installed(path):
+            if not path or path in watcher.stamps:
+                continue
+            stamp = stamp_as_loaded(path, watcher.began)
+            if is_installed(path):
+                watcher.stamps[path] = stamp
                 watcher.installed.append(path)
-            elif path and path not in watcher.stamps:
-                stamp = stamp_as_loaded(path, watcher.began)
+            else:
                 watcher.load((path, stamp))  # the report may be lost
                 self.report.tell("file", (path, stamp))
         self.last = last  # not before: another thread must not go on without them
