@@ -106,7 +106,7 @@ NOT_ON_WINDOWS = {
     "Ctrl-C is for a whole console, so ours is raised in the program": "left_the_group",
     "listen() is ordinary": "keeps_its is_refused client_waits socket_file every_request",
     "a pipe does not tell that its reader has gone": "nobody_reads",
-    "anybody can set all times that a file has": "same_mtime_second",
+    "anybody can set all times that a file has": "same_mtime_second stale_bytecode_of_",
     "there are no masks, limits, umask": "launch_found",
 }
 NOT_BY_SECONDS = {
