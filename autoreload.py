@@ -434,7 +434,7 @@ class Windows(Posix):
         self.process = subprocess.Popen(words, env=environment)
         self.pid = self.process.pid
         self.limit_job()
-        _thread.start_new_thread(self.tell_end, ())
+        start_thread(self.tell_end, ())
 
     def tell_end(self) -> None:
         self.process.wait()
@@ -666,7 +666,7 @@ class Program:
         self.report.tell("began")
         sys.meta_path.insert(0, self.imports)
         atexit.register(at_exit, self)
-        unpatched(_thread, "start_new_thread")(self.keep_looking, ())
+        start_thread(self.keep_looking, ())
         # Python 3.11 may crash where it goes on, or ends, while a thread just starts.
         wait_until(lambda: self.is_looking, monotonic() + 1)
 
@@ -944,7 +944,7 @@ def background(fn: "Callable[[], object]") -> None:
         fn()
 
     try:
-        _thread.start_new_thread(run, ())
+        start_thread(run, ())
     except RuntimeError:  # Python 3.12 starts none once the main thread has ended
         fn()
 
@@ -1558,7 +1558,7 @@ class Launch:
         load(*BOTH_MODULES, target=self.target[:1])  # members() may need one of them
         if attempt(lambda: members(os.getpgrp())[os.getpid()][1]):
             return "the process that has forked this one does not watch"
-        is_main = IS_POSIX or _thread.get_ident() == main_thread_ident()
+        is_main = IS_POSIX or get_ident() == main_thread_ident()
         return "" if is_main else "on Windows it is for the main thread to call start"
 
     def can_repeat(self) -> bool:
@@ -1603,7 +1603,9 @@ class Launch:
 
 def main_thread_ident() -> int:
     main = getattr(sys.modules.get("threading"), "main_thread", None)
-    return int(main().ident) if main else _thread.get_ident()
+    if main and main().ident in sys._current_frames():  # gevent makes up another one
+        return int(main().ident)
+    return int(get_ident())
 
 
 # --- The way in: how the program, run by Python itself, comes to have us in it --------
@@ -1797,6 +1799,8 @@ def unpatched(module: "Any", name: str) -> "Any":
 
 
 monotonic, sleep = time.monotonic, unpatched(time, "sleep")
+start_thread = unpatched(_thread, "start_new_thread")
+get_ident = unpatched(_thread, "get_ident")
 DIM, RED, PLAIN = "\033[2m", "\033[31m", "\033[0m"
 
 

@@ -115,6 +115,14 @@ GEVENT = """
     from wsgi import app
     WSGIServer(("127.0.0.1", int(sys.argv[1])), app).serve_forever()
 """
+GREENLETS = """
+    from gevent import monkey; monkey.patch_all()
+    import autoreload, gevent, helper
+    autoreload.add_reload_hook(lambda: print("hook", flush=True))
+    autoreload.start()
+    print("shows", helper.VALUE, flush=True)
+    while True: gevent.sleep(0.1)
+"""
 HOOK = """
     import asyncio, autoreload, helper, os, sys, threading
     port = int(os.environ["PORT"])
@@ -471,6 +479,11 @@ class FrameworksTest(ProgramTest):
         program = self.serves(package, command, own, {"app": code(HOOK, app)})
         self.assertIn("hook on MainThread", program.output)
         self.assertNotIn("KeyboardInterrupt", program.output.partition("VALUE =")[0])
+
+    @each(("app.py",), (RUN + "app.py",))
+    def test_hooks_under_gevent(self, command):
+        program = self.shows("gevent", command, 130, app=GREENLETS)
+        self.assertEqual(program.output.splitlines().count("hook"), 2)
 
     @each(
         *[("celery", CELERY_RUN + pool, 1) for pool in ("solo", "prefork", "threads")],
