@@ -275,7 +275,7 @@ class Shell:
         self.is_restart = "restart" in self.report.told or self.child.status == RESTART
         self.child.terminal.restore(self.is_restart)
         self.sockets.keep(self.report.told.get("listen", []), self.is_restart)
-        if self.child.status:
+        if self.child.status not in (0, RESTART):
             end_processes(self.child.leftovers, 0.5)
 
     def end_if_asked(self) -> None:
@@ -313,7 +313,7 @@ class Shell:
             self.end(self.child.status)
 
     def prepare_restart(self) -> None:
-        if "left" not in self.report.told or not IS_POSIX:
+        if self.child.status != RESTART or not IS_POSIX:
             end_processes(self.child.leftovers, 0.5)
         _, changed, soon = self.report.last("restart", (0, (), ()))
         found = self.watcher.soon.union(soon)
@@ -715,7 +715,7 @@ class Program:
             self.become_shell(RESTART)
         if not reason:  # nobody is there to do it
             self.report.remove()
-        os._exit(0 if self.report.tell("left") else RESTART)
+        os._exit(RESTART)
 
     def become_shell(self, status: int) -> None:
         fds = {key: fd for key, fd in self.sockets.fds.items() if is_socket(fd)}
@@ -1379,7 +1379,6 @@ class Report:
     | restart  | when, monotonic; what has changed, what soon    | program, shell      |
     | failure  | files that had a part in it, directories        | the program         |
     | missing  | no such module, or no __main__ in a directory   | the program         |
-    | left     | all that the program has started has ended      | the program         |
     """
 
     def __init__(self, folder: str) -> None:
@@ -1399,18 +1398,16 @@ class Report:
                 attempt(lambda: os.remove(os.path.join(folder, name)))
             attempt(lambda: os.rmdir(folder))
 
-    def tell(self, kind: str, value: "Any" = None) -> bool:
-        """Append a line, from any thread; return whether all is written."""
+    def tell(self, kind: str, value: "Any" = None) -> None:
+        """Append a line, from any thread."""
         # The last line may have been cut off: this one begins anew.
         self._unwritten.append(b"\n%b\n" % marshal.dumps((kind, value)).hex().encode())
         # Opened each time: a program may close descriptors that are not its.
         fd = attempt(lambda: os.open(self.path, os.O_WRONLY | os.O_APPEND))
-        is_written = fd is not None
         while fd is not None and (line := attempt(lambda: self._unwritten.pop(0))):
-            is_written = attempt(lambda: os.write(fd, line)) == len(line)
+            attempt(lambda: os.write(fd, line))
         attempt(lambda: os.close(fd))
         self.is_new = True
-        return is_written
 
     def news(self) -> "Iterator[tuple[str, Any]]":
         self.is_new = False
@@ -1762,7 +1759,7 @@ HAS_PROC = os.path.exists("/proc/self/stat")  # Linux; a chroot may have none
 # Those of importlib, which could be the user's.
 find_spec = sys.modules["_frozen_importlib_external"].PathFinder.find_spec
 cache_from_source = sys.modules["_frozen_importlib_external"].cache_from_source
-RESTART = 213  # the exit status of a program that could report nothing any more
+RESTART = 213  # the exit status of a program that has ended all, for its next run
 
 SHELL_MODULES = ["select", "signal", "socket", "termios" if IS_POSIX else "ctypes"]
 SHELL_MODULES += [] if HAS_PROC else ["subprocess"]
