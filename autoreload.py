@@ -624,10 +624,11 @@ class Program:
         """Begin to watch, if that is possible; return whether it is."""
         if self.launch.is_off:
             return False
-        is_first = self.begun.acquire(blocking=False)
+        if is_first := self.begun.acquire(blocking=False):
+            # All that will ever be needed: nothing is imported after that.
+            load(*BOTH_MODULES, target=self.target[:1])
         if is_first and not self.state and (obstacle := self.launch.obstacle()):
             self.launch.is_off = True  # so that it is said once
-            load("warnings")
             text = f"autoreload: {obstacle}, nothing is watched"
             warnings.warn(text, RuntimeWarning, stacklevel=3)
             return False
@@ -641,8 +642,6 @@ class Program:
         return True
 
     def set_up(self) -> None:
-        """Set up all that will ever be needed: nothing is imported after that."""
-        load(*BOTH_MODULES, target=self.target[:1])
         if not self.state:
             self.launch.note_process()
             self.report.folder = make_folder()
@@ -1552,7 +1551,6 @@ class Launch:
             return "there is no command to repeat"
         if not os.path.isfile(FILE):
             return "a copy in a zip cannot be run"
-        load(*BOTH_MODULES, target=self.target[:1])  # members() may need one of them
         if attempt(lambda: members(os.getpgrp())[os.getpid()][1]):
             return "the process that has forked this one does not watch"
         is_main = IS_POSIX or get_ident() == main_thread_ident()
