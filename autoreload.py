@@ -1234,10 +1234,7 @@ def name_of(path: str, directory: str) -> str:
 
 
 def status_of(file: "str | int") -> "Any":
-    try:
-        return os.stat(file)
-    except (OSError, ValueError):
-        return None
+    return attempt(lambda: os.stat(file))
 
 
 def stamp_of(path: str) -> "Stamp":
