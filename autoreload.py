@@ -995,13 +995,13 @@ class Watcher:
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
 
     def hear(self, report: "Report") -> None:
-        takers: "Facts" = {"file": self.load, "watch": self.watch}
+        takers: "Facts" = {"file": self.add_file, "watch": self.watch}
         takers |= {"ignore": self.patterns.append, "settings": self.settings.update}
         for kind, value in report.news():
             take = takers.get(kind) or report.told.setdefault(kind, []).append
             take(value)
 
-    def load(self, found: "tuple[str, Stamp]") -> None:
+    def add_file(self, found: "tuple[str, Stamp]") -> None:
         """List a file of the program's own, with its stamp as it was read."""
         path, stamp = found
         if self.stamps.setdefault(path, stamp) != stamp and path not in self.pending:
@@ -1136,7 +1136,9 @@ class Imports:
         if saved_at(path) > self.watcher.began - 3 * 10**9:
             drop_bytecode([path])
         if stamp and stat.S_ISREG(stamp[-1]):
-            self.watcher.load((path, stamp))  # now: list_modules() would have to guess
+            self.watcher.add_file(
+                (path, stamp)
+            )  # now: list_modules() would have to guess
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
@@ -1155,7 +1157,7 @@ class Imports:
                 watcher.stamps[path] = stamp
                 watcher.installed.append(path)
             else:
-                watcher.load((path, stamp))  # the report may be lost
+                watcher.add_file((path, stamp))  # the report may be lost
                 self.report.tell("file", (path, stamp))
         self.last = last  # not before: another thread must not go on without them
         ways = {name for name in names if name.startswith("multiprocessing.popen_")}
