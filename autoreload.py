@@ -280,6 +280,8 @@ class Shell:
 
     def end_if_asked(self) -> None:
         """End if a signal of the user's has ended the program, and was not survived."""
+        # What still runs a minute later has survived it; likewise what begins a restart
+        # more than a grace later.
         restart = self.report.last("restart", [monotonic() - 60])[0]
         moment, number = self.asked
         if moment > restart - self.watcher.settings["grace"] * self.is_restart:
@@ -408,9 +410,10 @@ class Posix:
         return [self.pid] if self.pid else []
 
     def leftovers(self) -> "Iterable[int]":
-        """Return what the program has started, and left in its process group."""
+        """Return the eldest of what the program has left in its process group."""
         found = members(self.group) if self.group else {}
         parents = found.keys() - {os.getpid()}
+        # What has one of these is found when that has ended.
         return {p for p in found if found[p][0] not in parents} - self.neighbours
 
 
@@ -589,10 +592,10 @@ def descendants(workers: "bool | None" = None) -> "list[int]":
 
 def has_children() -> bool:
     """Whether there are any: all processes are read for that, which takes long."""
-    # waitid() raises where there are none; macOS has it since Python 3.13.
-    options = attempt(lambda: os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    answer = attempt(lambda: [os.waitid(os.P_ALL, 0, options)])
-    return answer is not None or not hasattr(os, "waitid")
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return True
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return attempt(lambda: [os.waitid(os.P_ALL, 0, options)]) is not None  # else raises
 
 
 # --- The program: it watches itself, and ends for its next run ------------------------
@@ -610,7 +613,8 @@ class Program:
     has_ended = False  # whether it is past the exit functions
 
     def __init__(self, state: "Facts") -> None:
-        self.state = state  # what the shell has said; nothing in a plain program
+        # From the shell to its program, or from a plain program to the shell it becomes.
+        self.state = state
         self.options: "Facts" = state.get("options", {})  # of the command line
         self.launch = Launch()
         self.target: "Words" = state.get("target", self.launch.target)
@@ -754,7 +758,7 @@ def stop(program: Program) -> None:
 
 
 def interrupt(program: Program) -> bool:
-    """Press Ctrl-C, unless it ends already; return whether it does anything then."""
+    """Press Ctrl-C, unless it ends already; return whether its end can be waited for."""
     sys.excepthook = without_interrupts(sys.excepthook)
     sys.unraisablehook = without_interrupts(sys.unraisablehook)
     # Two signals that come together are one: give a Ctrl-C of the user's its time.
@@ -974,7 +978,7 @@ class Watcher:
         self.directory = directory
         self.streak = streak  # after how many starts in a row each file changed soon
         self.began = began  # when the program did, in ns since the epoch
-        self.start = monotonic()  # the same, in seconds
+        self.start = monotonic()  # when watching did, in seconds
         self.roots = set(map(real_folder, filter(is_installation, search_path())))
         # As loaded, or seen; () differs from all.
         self.stamps: "dict[str, Stamp]" = {path: stamp_of(path) for path in self.roots}
@@ -982,15 +986,16 @@ class Watcher:
         self.loaded: "set[str]" = set()  # those of them that Python has read
         self.pending: "set[str]" = set()  # what differs from the code that runs
         self.soon: "set[str]" = set()  # what of that did so soon after the start
-        self.is_fit = False  # whether there is any, and all of it compiles
+        self.is_fit = False  # whether something is pending, and all of it compiles
         self.is_slow = False  # whether the user knows that a restart is put off
         self.ordered: "Words" = []  # the own ones; what was saved last is saved next
         self.patterns: "Words" = []  # what is ignored
         self.outputs = list(filter(None, map(status_of, (1, 2))))
         self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
         self.found: "set[str]" = set()  # the files that they match, in this turn
-        self.installed: "Words" = []
-        self.turn, self.turns = self.walk(), 0  # what comes next of those that are many
+        self.installed: "Words" = []  # files of modules that are not the user's
+        # What comes next of those that are many; how many slices of installed ones did.
+        self.turn, self.slices = self.walk(), 0
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
 
@@ -1080,9 +1085,10 @@ class Watcher:
                 self.add_since(self.found, path, moment)
                 yield [path]
         yield gone - self.found
-        self.turns += 1
-        is_installing = self.compare(self.roots - self.own)
-        yield self.installed if is_installing else self.installed[self.turns % 32 :: 32]
+        self.slices += 1
+        if self.compare(self.roots - self.own):
+            yield self.installed
+        yield self.installed[self.slices % 32 :: 32]
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
@@ -1142,6 +1148,7 @@ class Imports:
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
+        """List the files of modules that are new, with their stamps as loaded."""
         # Touching all of them takes long.
         last = len(sys.modules), attempt(lambda: next(reversed(sys.modules)))
         if last == self.last:
@@ -1384,7 +1391,9 @@ class Report:
         self.told: "dict[str, list[Any]]" = {}  # what was heard, by kind
         self.is_new = False  # whether we have told what we have not heard yet
         self._unwritten: "list[bytes]" = []  # while there is no file
-        self._position, self._beat, self._silent = 0, 0.0, 0
+        self._position = 0  # up to where we have read
+        # The program: when it has set the mtime.  The shell: which it saw, how often.
+        self._beat, self._silent = 0.0, 0
 
     @property
     def path(self) -> str:
@@ -1543,6 +1552,7 @@ class Launch:
         self.is_off = is_helper or os.environ.get("AUTORELOAD") == "0"
 
     def obstacle(self) -> str:
+        """Return why a plain program cannot be run again by a shell; "" if it can."""
         is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
         if is_prompt or hasattr(sys.modules["builtins"], "__IPYTHON__"):
             return "an interactive interpreter has no command to repeat"
