@@ -946,10 +946,8 @@ def background(fn: "Callable[[], object]") -> None:
         hold_back({signal.SIGINT})  # or what it starts would be deaf to SIGTERM
         fn()
 
-    try:
-        start_thread(run, ())
-    except RuntimeError:  # Python 3.12 starts none once the main thread has ended
-        fn()
+    if attempt(lambda: start_thread(run, ())) is None:
+        fn()  # Python 3.12 starts no thread once the main thread has ended
 
 
 def run_coroutine(io_loop: object, work: "Any") -> object:
