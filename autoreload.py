@@ -1140,9 +1140,7 @@ class Imports:
         if saved_at(path) > self.watcher.began - 3 * 10**9:
             drop_bytecode([path])
         if stamp and stat.S_ISREG(stamp[-1]):
-            self.watcher.add_file(
-                (path, stamp)
-            )  # now: list_modules() would have to guess
+            self.watcher.add_file((path, stamp))  # list_modules() would have to guess
             self.report.tell("file", (path, stamp))
 
     def list_modules(self) -> None:
