@@ -872,7 +872,7 @@ def last_error() -> object:
 
 def close_files() -> None:
     """Close all open files, outer ones first; Python's own end would take longer."""
-    names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile"
+    names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile bz2.BZ2File lzma.LZMAFile"
     names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
     parts = [name.split(".") for name in names.split()]
     kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]

@@ -5,6 +5,7 @@ Up to the restart the parts are called directly, with values.  From the restart 
 programs run in real processes, and nothing is simulated.
 """
 
+import bz2
 import concurrent.futures
 import contextlib
 import functools
@@ -2338,7 +2339,7 @@ class OutputTest(Story):
     @each((SLEEP, PLAIN), (SLEEP, WRAPPED), (STUCK, PLAIN), (IGNORING, WRAPPED))
     def test_nothing_written_is_lost(self, end, words):
         text = """
-            import atexit, io, logging, logging.handlers, tempfile, zipfile
+            import atexit, bz2, io, logging, logging.handlers, tempfile, zipfile
             target = logging.FileHandler("log")
             memory = logging.handlers.MemoryHandler(1000, target=target)
             logging.getLogger().addHandler(memory)
@@ -2348,6 +2349,7 @@ class OutputTest(Story):
             text.write("written\\n"); data.write(b"written\\n")
             archive = zipfile.ZipFile(f"zip{helper.VALUE}", "w")
             archive.writestr("name", "zipped")
+            packed = bz2.open(f"bz2{helper.VALUE}", "wb"); packed.write(b"packed")
             temporary = tempfile.NamedTemporaryFile(dir=".", prefix="temporary")
             sys.stdout = io.StringIO()
         """
@@ -2360,6 +2362,8 @@ class OutputTest(Story):
             self.assertEqual(found, "written\n")
         with zipfile.ZipFile(program.path("zip0")) as archive:
             self.assertEqual(archive.read("name"), b"zipped")
+        with bz2.open(program.path("bz20")) as packed:
+            self.assertEqual(packed.read(), b"packed")
 
     @each(*BOTH)
     def test_what_is_printed_is_shown_though_no_file_is_open(self, words):
