@@ -876,11 +876,7 @@ def close_files() -> None:
     names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
     parts = [name.split(".") for name in names.split()]
     kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
-    found = filter(None, map(status_of, range(3, 1024)))
-    is_any = {stat.S_IFREG, stat.S_IFIFO} & {stat.S_IFMT(it.st_mode) for it in found}
-    # A large program has half a million objects, of few types.
-    standard = [sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__]
-    objects: "list[Any]" = gc.get_objects() if is_any else standard
+    objects = gc.get_objects()  # a large program has half a million, of few types
     types = {kind for kind in set(map(type, objects)) if issubclass(kind, (*kinds,))}
     files = [thing for thing in objects if type(thing) in types]
     for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:

@@ -2368,8 +2368,9 @@ class OutputTest(Story):
     @each(*BOTH)
     def test_what_is_printed_is_shown_though_no_file_is_open(self, words):
         text = "import io; print('printed'); sys.stdout = io.StringIO()\n"
+        text += "other = open(1, 'w', closefd=False); print('by another', file=other)\n"
         program = self.start(text, SLEEP, words=words)
-        self.edit(program, "^printed")
+        self.edit(program, "^by another$", "^printed")
 
     ONCE = "import atexit; atexit.register(say, 'exit function')\n"
 
