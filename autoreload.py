@@ -280,8 +280,7 @@ class Shell:
 
     def end_if_asked(self) -> None:
         """End if a signal of the user's has ended the program, and was not survived."""
-        # What still runs a minute later has survived it; likewise what begins a restart
-        # more than a grace later.
+        # What runs a minute longer, or a grace until a restart begins, has survived it.
         restart = self.report.last("restart", [monotonic() - 60])[0]
         moment, number = self.asked
         if moment > restart - self.watcher.settings["grace"] * self.is_restart:
@@ -594,8 +593,8 @@ def has_children() -> bool:
     """Whether there are any: all processes are read for that, which takes long."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return True
-    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    return attempt(lambda: [os.waitid(os.P_ALL, 0, options)]) is not None  # else raises
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT  # it raises where there are none
+    return attempt(lambda: [os.waitid(os.P_ALL, 0, options)]) is not None
 
 
 # --- The program: it watches itself, and ends for its next run ------------------------
@@ -613,8 +612,7 @@ class Program:
     has_ended = False  # whether it is past the exit functions
 
     def __init__(self, state: "Facts") -> None:
-        # From the shell to its program, or from a plain program to the shell it becomes.
-        self.state = state
+        self.state = state  # what another process of ours has told; a plain program: {}
         self.options: "Facts" = state.get("options", {})  # of the command line
         self.launch = Launch()
         self.target: "Words" = state.get("target", self.launch.target)
@@ -988,8 +986,8 @@ class Watcher:
         self.globs: "dict[str, int]" = {}  # since when a save of a new file is a change
         self.found: "set[str]" = set()  # the files that they match, in this turn
         self.installed: "Words" = []  # files of modules that are not the user's
-        # What comes next of those that are many; how many slices of installed ones did.
-        self.turn, self.slices = self.walk(), 0
+        # A turn through the files that are many, and how many there have been.
+        self.turn, self.turns = self.walk(), 0
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
 
@@ -1079,10 +1077,9 @@ class Watcher:
                 self.add_since(self.found, path, moment)
                 yield [path]
         yield gone - self.found
-        self.slices += 1
-        if self.compare(self.roots - self.own):
-            yield self.installed
-        yield self.installed[self.slices % 32 :: 32]
+        self.turns += 1
+        is_installing = self.compare(self.roots - self.own)
+        yield self.installed if is_installing else self.installed[self.turns % 32 :: 32]
 
     def compare(self, paths: "Iterable[str]") -> "set[str]":
         """Return which files differ from what they were, and note what they are."""
