@@ -308,7 +308,8 @@ class Shell:
 
     def wait_a_moment(self, seconds: float) -> None:
         """Wait while there is no program; end if that is the user's will."""
-        if (number := self.child.wait(seconds)) in numbers_of(ENDING):
+        number = self.child.wait(seconds)
+        if number and number in numbers_of(ENDING):
             self.end(-number)
         if monotonic() > self.watcher.due and is_broken(1):  # once in a round
             self.end(self.child.status)
