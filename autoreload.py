@@ -874,10 +874,13 @@ def close_files() -> None:
     names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile bz2.BZ2File lzma.LZMAFile"
     names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
     parts = [name.split(".") for name in names.split()]
-    kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
-    objects = gc.get_objects()  # a large program has half a million, of few types
-    types = {kind for kind in set(map(type, objects)) if issubclass(kind, (*kinds,))}
-    files = [thing for thing in objects if type(thing) in types]
+    found = [getattr(sys.modules.get(module), name, None) for module, name in parts]
+    kinds: "list[Any]" = list(filter(None, found))
+    for kind in kinds:  # which grows
+        kinds += type.__subclasses__(kind)
+    types = set(kinds)
+    # A large program has half a million objects: this touches each but once.
+    files = [thing for thing in gc.get_objects() if type(thing) in types]
     for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:
         is_standard = attempt(lambda: file.fileno()) in range(3)
         attempt(lambda: file.flush() if is_standard else file.close())
