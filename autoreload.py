@@ -303,7 +303,7 @@ class Shell:
             self.watcher.watch_sources(*self.report.last("failure", ([], [])))
         say(f"{self.name} {outcome}, waiting for a change", RED * (outcome != "ended"))
         while not (reason := self.watcher.look_for_reason("waiting for a change")):
-            self.wait_a_moment(self.watcher.settings["check_time"] / 5000)
+            self.wait_a_moment(self.watcher.pause)
         say(f"{reason}, restarting")
 
     def wait_a_moment(self, seconds: float) -> None:
@@ -676,7 +676,7 @@ class Program:
         hold_back(signal.valid_signals())  # those are for the program's threads
         self.is_looking, said = True, set[str]()
         while True:
-            sleep(min(self.watcher.settings["check_time"] / 5000, 1))
+            sleep(min(self.watcher.pause, 1))
             try:
                 self.look()
             except Exception as error:
@@ -994,6 +994,7 @@ class Watcher:
         # A turn through the files that are many, and how many there have been.
         self.turn, self.turns = self.walk(), 0
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
+        self.pause = 0.1  # how long to wait until the next look, in seconds
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
 
     def hear(self, report: "Report") -> None:
@@ -1070,7 +1071,10 @@ class Watcher:
         if len(self.own) != len(self.ordered):
             self.ordered = sorted(self.own, key=lambda path: self.stamps[path] or ())
         cost = time.thread_time() - began
-        self.due = monotonic() + max(self.settings["check_time"] / 1000, 120 * cost)
+        check_time, age = self.settings["check_time"] / 1000, monotonic() - self.start
+        self.due = monotonic() + max(check_time, 120 * cost)
+        # Soon after a start, the next save often comes soon.
+        self.pause = min(max(age / 50, check_time / 20), check_time / 5)
         return changed
 
     def walk(self) -> "Iterator[Iterable[str]]":
