@@ -2348,7 +2348,8 @@ class OutputTest(Story):
             logging.getLogger().addHandler(memory)
             logging.warning("written"); print("printed", helper.VALUE, end="|")
             atexit.register(print, "at exit", helper.VALUE, file=sys.stdout)
-            text, data = open(f"text{helper.VALUE}", "w"), open("data", "ab")
+            class Text(io.TextIOWrapper): pass
+            text, data = Text(open(f"text{helper.VALUE}", "wb")), open("data", "ab")
             text.write("written\\n"); data.write(b"written\\n")
             archive = zipfile.ZipFile(f"zip{helper.VALUE}", "w")
             archive.writestr("name", "zipped")
