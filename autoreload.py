@@ -996,12 +996,14 @@ class Watcher:
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
         self.pause = 0.1  # how long to wait until the next look, in seconds
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
+        # What hears a line of the report, by its kind.
+        self.takers: "Facts" = {"file": self.add_file, "watch": self.watch}
+        self.takers["ignore"] = self.patterns.append
+        self.takers["settings"] = self.settings.update
 
     def hear(self, report: "Report") -> None:
-        takers: "Facts" = {"file": self.add_file, "watch": self.watch}
-        takers |= {"ignore": self.patterns.append, "settings": self.settings.update}
         for kind, value in report.news():
-            take = takers.get(kind) or report.told.setdefault(kind, []).append
+            take = self.takers.get(kind) or report.told.setdefault(kind, []).append
             take(value)
 
     def add_file(self, found: "tuple[str, Stamp]") -> None:
@@ -1241,7 +1243,10 @@ def name_of(path: str, directory: str) -> str:
 
 
 def status_of(file: "str | int") -> "Any":
-    return attempt(lambda: os.stat(file))
+    try:  # without attempt(): this is most of what an idle look costs
+        return os.stat(file)
+    except (OSError, ValueError):
+        return None
 
 
 def stamp_of(path: str) -> "Stamp":
