@@ -689,8 +689,7 @@ class Program:
         self.report.beat()
         # Each of these takes its time, so once in a round, or at once if we told.
         if monotonic() >= self.watcher.due or self.report.is_new:
-            if monotonic() > self.watcher.start + 1:  # till then, much is imported
-                self.imports.list_modules()
+            self.imports.list_modules()
             self.watcher.hear(self.report)
             if "pydevd" in sys.modules and "debugger" not in self.report.told:
                 self.report.tell("debugger")
