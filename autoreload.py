@@ -874,11 +874,12 @@ def close_files() -> None:
     names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile bz2.BZ2File lzma.LZMAFile"
     names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
     parts = [name.split(".") for name in names.split()]
-    found = [getattr(sys.modules.get(module), name, None) for module, name in parts]
-    kinds: "list[Any]" = list(filter(None, found))
-    for kind in kinds:  # which grows
-        kinds += type.__subclasses__(kind)
-    types = set(kinds)
+    kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
+    more: "set[Any]" = set(kinds) - {()}
+    types = set[object]()
+    while more:
+        types |= more
+        more = {sub for kind in more for sub in type.__subclasses__(kind)} - types
     # A large program has half a million objects: this touches each but once.
     files = [thing for thing in gc.get_objects() if type(thing) in types]
     for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:
