@@ -2348,7 +2348,9 @@ class OutputTest(Story):
             logging.getLogger().addHandler(memory)
             logging.warning("written"); print("printed", helper.VALUE, end="|")
             atexit.register(print, "at exit", helper.VALUE, file=sys.stdout)
-            class Text(io.TextIOWrapper): pass
+            class Text(io.TextIOWrapper):
+                def close(self):
+                    super().close(); open("once", "a").write("written\\n")
             text, data = Text(open(f"text{helper.VALUE}", "wb")), open("data", "ab")
             text.write("written\\n"); data.write(b"written\\n")
             archive = zipfile.ZipFile(f"zip{helper.VALUE}", "w")
@@ -2361,7 +2363,7 @@ class OutputTest(Story):
         [removed] = glob.glob(program.path("temporary*"))
         self.edit(program, r"printed 0\|at exit 0")
         self.assertFalse(os.path.exists(removed))
-        for name in "log", "text0", "data":
+        for name in "log", "text0", "data", "once":
             found = pathlib.Path(program.path(name)).read_text()
             self.assertEqual(found, "written\n")
         with zipfile.ZipFile(program.path("zip0")) as archive:
