@@ -648,6 +648,14 @@ class EndingTest(ProgramTest):
         program = self.program(app=f"{START}import os\n{text}").run("app.py")
         self.assertEqual((program.rest(), program.output), (status, ""))
 
+    def test_what_is_saved_just_as_the_program_succeeds_is_run_too(self):
+        text = "import own; print('ran', own.VALUE)\n"
+        text += "if not own.VALUE: open('own.py', 'w').write('VALUE = 1 # now')\n"
+        program = self.program(app=text, own="VALUE = 0")
+        program.run(*wrapped("--until-success"))
+        program.expect("^ran 0", "own.py changed, restarting", "^ran 1")
+        self.assertEqual(program.rest(), 0)
+
     def test_a_signal_by_hand_ends_program_and_shell_alike_unless_it_is_survived(self):
         def story(name, end, text, words=SHORT, state="^up"):
             number = getattr(signal, name)
