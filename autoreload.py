@@ -998,14 +998,12 @@ class Watcher:
         self.due = 0.0  # when the next round is, in seconds of the monotonic clock
         self.pause = 0.1  # how long to wait until the next look, in seconds
         self.settings = {"check_time": 500.0, "grace": 2.0}  # in ms, in s
-        # What takes a line of the report, by its kind.
-        self.takers: "Facts" = {"file": self.add_file, "watch": self.watch}
-        self.takers["ignore"] = self.patterns.append
-        self.takers["settings"] = self.settings.update
 
     def hear(self, report: "Report") -> None:
+        takers: "Facts" = {"file": self.add_file, "watch": self.watch}
+        takers |= {"ignore": self.patterns.append, "settings": self.settings.update}
         for kind, value in report.news():
-            take = self.takers.get(kind) or report.told.setdefault(kind, []).append
+            take = takers.get(kind) or report.told.setdefault(kind, []).append
             take(value)
 
     def add_file(self, found: "tuple[str, Stamp]") -> None:
@@ -1077,7 +1075,7 @@ class Watcher:
         cost = time.thread_time() - began
         check_time, age = self.settings["check_time"] / 1000, monotonic() - self.start
         self.due = monotonic() + max(check_time, 120 * cost)
-        # The next save often comes soon after a start: it grows with the time since.
+        # The next save often comes soon after a start; then the pause grows.
         self.pause = min(max(age / 50, check_time / 20), check_time / 5)
         return changed
 
