@@ -401,7 +401,7 @@ class Posix:
     def pass_on(self, number: int, has_begun: bool) -> None:
         """Let the program have a signal, unless the terminal has sent it to both."""
         is_typed = number in numbers_of(TYPED)
-        # Until it has begun, that may have come before it, and two Ctrl-C are one to it.
+        # Until it has begun, that may have come before it; two Ctrl-C are one to it.
         if not (has_begun and is_typed and self.terminal.is_foreground()):
             is_for_all = is_typed and not self.terminal.is_there
             send(number, [-self.group if is_for_all else self.pid])
@@ -759,7 +759,7 @@ def stop(program: Program) -> None:
 
 
 def interrupt(program: Program) -> bool:
-    """Press Ctrl-C, unless it ends already; return whether its end can be waited for."""
+    """Press Ctrl-C, unless it ends already; return whether to wait for its end."""
     sys.excepthook = without_interrupts(sys.excepthook)
     sys.unraisablehook = without_interrupts(sys.unraisablehook)
     # Two signals that come together are one: give a Ctrl-C of the user's its time.
@@ -1440,7 +1440,7 @@ class Report:
             attempt(lambda: os.utime(self.path))
 
     def count_silence(self) -> int:
-        """Count looks in a row that saw no beat; clocks go on while a machine sleeps."""
+        """Count looks in a row that saw no beat; clocks run while a machine sleeps."""
         last, self._beat = self._beat, saved_at(self.path)
         self._silent = self._silent + 1 if self._beat == last else 0
         return self._silent

@@ -105,7 +105,7 @@ NOT_ON_WINDOWS = {
         input_works coloured echo_and _background stopped""",
     "there is no fork": "_fork by_sigterm crash_leaves not_started worker_s_watch",
     "Ctrl-C is for a whole console, so ours is raised in the program": "left_the_group",
-    "listen() is ordinary": "keeps_its is_refused client_waits socket_file every_request",
+    "listen() is ordinary": "keeps_its is_refused client_waits socket_file every_req",
     "a pipe does not tell that its reader has gone": "nobody_reads",
     "anybody can set all times that a file has": "same_mtime_second stale_bytecode_of_",
     "there are no masks, limits, umask": "launch_found",
@@ -257,7 +257,7 @@ class Program:
         replace(self.path("new zip"), self.path(name))
 
     def run(self, *arguments, **options):
-        """Start the interpreter with these arguments, in the stead of an earlier one."""
+        """Start the interpreter with these arguments, instead of an earlier one."""
         self.kill()
         self.output = self._unread = ""
         options = {"env": clean_environment(), "stdin": subprocess.DEVNULL} | options
@@ -294,7 +294,7 @@ class Program:
         raise AssertionError(f"{pattern!r} never came:\n{self.output[-4000:]}")
 
     def rest(self):
-        """Read all that is left to come, wait for the end, and return the exit status."""
+        """Read all that is left to come, wait for the end, return the exit status."""
         while self._read():
             pass
         try:
@@ -419,7 +419,8 @@ STUCK = UP + "while 1:\n    try: time.sleep(60)\n    except KeyboardInterrupt: p
 # Where nothing heeds the interrupt.
 HURRY, SHORT = START.replace("grace=1", "grace=0.3"), wrapped("--grace=0.3")
 IGNORING = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SLEEP
-BYE = "try:\n    say('up', autoreload.restarts); time.sleep(60)\nfinally:\n    say('bye')\n"
+BYE = "try:\n    say('up', autoreload.restarts); time.sleep(60)\n"
+BYE += "finally:\n    say('bye')\n"
 
 
 class Story(ProgramTest):
@@ -567,7 +568,7 @@ class ModuleTest(ProgramTest):
     def test_misuse_raises_an_error_that_names_the_rule(self):
         rows = r"""
             TypeError|start(None, "5")|^check_time must be a number, not '5'
-            ValueError|start(None, 0)|^check_time must be at least 1 and below 1e9, not 0
+            ValueError|start(None, 0)|^check_time must be at least 1 and below 1e9, not
             TypeError|start("loop")|^io_loop must be an asyncio loop, a Tornado IOLoop
             TypeError|start(grace=None)|^grace must be
             ValueError|start(grace=-1)|^grace must be
@@ -761,7 +762,8 @@ REPORT = """
     if __name__ == "__main__":
         main = sys.modules["__main__"]
         spec = __spec__ and (__spec__.name, __spec__.parent, __spec__.origin)
-        print(__name__, repr(__package__), spec, type(__loader__), __builtins__, __doc__)
+        print(__name__, repr(__package__), spec, type(__loader__))
+        print(__builtins__, __doc__)
         print(globals().get("__file__"), globals().get("__cached__"), os.getcwd())
         print(sys.argv, "".join(sys.orig_argv), sys.path, sys.flags, sys._xoptions)
         print(sorted(name for name in vars() if name.startswith("__")), sys.warnoptions)
@@ -948,7 +950,7 @@ class Typist:
 class FuzzTest(ProgramTest):
     """Whatever is saved, and however: what runs in the end is what is on disk.
 
-    AUTORELOAD_FUZZ=500 in the environment runs 500 bursts, AUTORELOAD_SEED=3 repeats one.
+    AUTORELOAD_FUZZ=500 in the environment runs 500, AUTORELOAD_SEED=3 repeats one.
     """
 
     ROUNDS = int(os.environ.get("AUTORELOAD_FUZZ", 2))
@@ -983,7 +985,8 @@ class NothingMissedTest(ProgramTest):
         module = """
             import own, os, time; VALUE = own.VALUE
             while time.process_time() < 0.4: pass
-            if VALUE == 1: open("new", "w").write("VALUE = 22"); os.replace("new", "own.py")
+            if VALUE == 1:
+                open("new", "w").write("VALUE = 22"); os.replace("new", "own.py")
         """
         older = code(module) + "if VALUE == 1: os.utime('own.py', (10**9, 10**9))\n"
         itself = """
@@ -1149,7 +1152,7 @@ class RecoveryTest(ProgramTest):
 
         a, b, x = {"a/__init__": ""}, "import a.b", {"x.txt": ""}
         tried = "try: open('x.txt')\nexcept OSError as e: "
-        odd = "class Odd(Exception):\n    exceptions = None\n    filename = property(len)\n"
+        odd = "class Odd(Exception):\n    exceptions, filename = None, property(len)\n"
         odd += "import a\nif a.bad: raise Odd"
         denied = "import os\nif os.stat('x.py').st_mode & 0o777 != 0o640:\n"
         denied += "    raise PermissionError(13, 'denied', 'x.py')"
@@ -1306,8 +1309,8 @@ class InstalledTest(ProgramTest):
         text = f"import os; os.mkdir('{self.SITE}/x'); os.rmdir('{self.SITE}/x'); 1 / 0"
         program = self.start(WRAPPED, text)
         soon = f"{self.SITE} has changed soon after each of the last 4 starts"
-        what = f"restarting 2 s after this one; --ignore {self.SITE} leaves it out"
-        program.expect(f"{soon}, {what}$", f"{self.SITE} changed, restarting$")
+        soon += f", restarting 2 s after this one; --ignore {self.SITE} leaves"
+        program.expect(f"{soon} it out$", f"{self.SITE} changed, restarting$")
         program.write("app.py", app("", "'at last'"))
         program.expect("up at last")
 
@@ -1481,7 +1484,8 @@ class SurvivalTest(ProgramTest):
                 for name in "__file__", "__loader__":
                     module = sys.modules[f"{name}{i}"] = types.ModuleType("odd")
                     setattr(module, name, value)
-            odd = None, Raising("b"), Worse(), Proxy(), 3, type("p", (), {"__file__": "x"})
+            fake = type("p", (), {"__file__": "x"})
+            odd = None, Raising("b"), Worse(), Proxy(), 3, fake
             sys.modules |= dict(zip(("a", "b", "c", "d\0", "\udc80", "f"), odd))
             spec = importlib.util.find_spec("slow")
             spec.loader = importlib.util.LazyLoader(spec.loader)
@@ -1494,7 +1498,8 @@ class SurvivalTest(ProgramTest):
                 while True:
                     sys.modules.update({name: types.ModuleType("x") for name in names})
                     for name in names: del sys.modules[name]
-            for name in "xyz": threading.Thread(target=churn, args=name, daemon=True).start()
+            for name in "xyz":
+                threading.Thread(target=churn, args=name, daemon=True).start()
         """
         slow = "print('touched the lazy module', flush=True)"
         words = wrapped("--check-time=50")
@@ -2281,13 +2286,15 @@ class LaunchedStateTest(Story):
             *map(resource.getrlimit, LIMITS), os.get_blocking(0),
             *map(identity, (0, 1, 2, PIPE, 50)))
         os.chdir("/"); os.environ["X"] = "1"; sys.argv.append("x")
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN), signal.signal(signal.SIGALRM, int)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, int)
         for n in signal.SIGHUP, signal.SIGPIPE: signal.signal(n, signal.SIG_DFL)
         for timer in range(3): signal.setitimer(timer, 100, 100)
         if affinity(): os.sched_setaffinity(0, [min(affinity())])
         os.set_blocking(0, False); os.dup2(os.open("/", os.O_RDONLY), 50)
         for n in LIMITS:
-            hard = resource.getrlimit(n)[1]; resource.setrlimit(n, (min(60, hard), hard))
+            hard = resource.getrlimit(n)[1]
+            resource.setrlimit(n, (min(60, hard), hard))
     """
 
     # What is not, or cannot be, put back where there is no shell in the first run.
@@ -2527,7 +2534,7 @@ class CrashTest(Story):
 
 
 class VendoredTest(ProgramTest):
-    # Beside the copy lie modules that are named as some of Python's, and are not for it.
+    # Beside the copy lie modules named as some of Python's, which are not for it.
     INNER = [f"pkg/_vendor/{name}" for name in ("types", "json", "threading")]
     PACKAGES = {"pkg/__init__": "", "pkg/_vendor/__init__": ""}
     PACKAGES |= dict.fromkeys(INNER, "1 / 0")

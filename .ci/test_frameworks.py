@@ -409,7 +409,7 @@ class FrameworksTest(ProgramTest):
         self.assertEqual(program.stop(), 0, program.output)
 
     def test_granian(self):
-        """Do without its Ctrl-C: just after its start it may hang then, without us too."""
+        """Do without its Ctrl-C: just after its start it may hang, without us too."""
 
         def sees(value):
             program.expect("Started worker", "Started worker")
