@@ -1200,7 +1200,7 @@ def is_put_off(watcher: Watcher) -> bool:
     if is_early and not watcher.is_slow:
         name = name_of(min(watcher.pending), watcher.directory)
         text = f"{name} has changed soon after each of the last {count} starts"
-        text += f", restarting {pause:g} s after this one"
+        text += f", no restart until {pause:g} s after this one"
         say(f"{text}; --ignore {name} leaves it out")
     watcher.is_slow = is_early
     return is_early
