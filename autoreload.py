@@ -716,15 +716,10 @@ class Program:
             say(f"{reason}, restarting")
         stop(self)
         if not self.state:
-            self.become_shell(RESTART)
+            self.launch.become_shell(RESTART, self.report, self.sockets)
         if not reason:  # nobody is there to do it
             self.report.remove()
         os._exit(RESTART)
-
-    def become_shell(self, status: int) -> None:
-        fds = {key: fd for key, fd in self.sockets.fds.items() if is_socket(fd)}
-        state = {"folder": self.report.folder, "status": status, "sockets": fds}
-        self.launch.become_shell(state)
 
 
 # --- The stop: hooks, Ctrl-C, and the end of what the program has started -------------
@@ -842,7 +837,7 @@ def at_exit(program: Program) -> None:
             hold_back({signal.SIGINT})  # the next one is for the shell
             end_processes(descendants, 0.5)
             close_files()
-            program.become_shell(1)
+            program.launch.become_shell(1, program.report, program.sockets)
     elif program.target[0] == "-m" or os.path.isdir(program.target[0]):
         if not hasattr(sys.modules["__main__"], "__file__"):
             program.report.tell("missing")
@@ -1585,16 +1580,18 @@ class Launch:
         self.limits = [attempt(lambda: resource.getrlimit(n)) for n in range(32)]
         self.affinity = attempt(lambda: os.sched_getaffinity(0))
 
-    def become_shell(self, state: "Facts") -> None:
+    def become_shell(self, status: int, report: Report, sockets: Sockets) -> None:
         """Put all that back, and replace this process by the shell of the next run."""
+        fds = {key: fd for key, fd in sockets.fds.items() if is_socket(fd)}
+        state = {"folder": report.folder, "status": status, "sockets": fds}
         state |= {"directory": self.directory, "began": self.began, **self.process}
         environment = {**self.environment, STATE: marshal.dumps(state).hex()}
         words = [self.executable, *self.flags, FILE, "--until-success", *self.target]
-        self.put_back(set(state["sockets"].values()))
+        self.put_back(fds.values())
         attempt(lambda: os.execve(self.executable, words, environment))
         os._exit(1)
 
-    def put_back(self, sockets: "set[int]") -> None:
+    def put_back(self, sockets: "Iterable[int]") -> None:
         """Undo what the program did to the process; the shell sees to the signals."""
         attempt(lambda: os.chdir(self.directory))
         os.umask(self.umask)
