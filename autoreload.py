@@ -245,18 +245,17 @@ class Shell:
         """Wait for the program's end; pass signals on, and look after it meanwhile."""
         while self.child.pid or self.child.heard:
             number = self.child.wait(2)
+            self.watcher.hear(self.report)
             if number in numbers_of(ENDING):
                 self.asked = monotonic(), number
                 self.report.tell("signal", self.asked[0])
             if self.child.pid and number in numbers_of(PASSED):
-                self.watcher.hear(self.report)
                 self.child.pass_on(number, "began" in self.report.told)
             elif self.child.pid and not number:
                 self.look()
 
     def look(self) -> None:
         """See whether the program still watches; if not, end it for a change."""
-        self.watcher.hear(self.report)
         grace, told = self.watcher.settings["grace"], self.report.told.keys()
         is_ending = monotonic() < self.report.last("restart", [-1e9])[0] + 2 * grace + 5
         # A debugger may have stopped all threads.
