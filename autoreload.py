@@ -865,6 +865,27 @@ def last_error() -> object:
     return getattr(sys, "last_value", None)
 
 
+def is_outermost(trace: "Any") -> bool:
+    """Whether a traceback begins where the program does, or is that of its syntax."""
+    return not trace or not trace.tb_frame.f_back
+
+
+def failure_files(error: "BaseException | None") -> "Words":
+    """Return the files that had a part in a failure, of whatever exceptions."""
+    files, errors, seen = [], [error], set[int]()
+    for error in errors:  # which grows
+        if not isinstance(error, BaseException) or id(error) in seen:
+            continue
+        seen.add(id(error))
+        frames = traceback.walk_tb(error.__traceback__)
+        files += [frame.f_code.co_filename for frame, _ in frames]
+        files += [attempt(lambda: getattr(error, n)) for n in ("filename", "filename2")]
+        group = attempt(lambda: getattr(error, "exceptions"))
+        errors += group if isinstance(group, tuple) else ()
+        errors += error.__cause__, error.__context__
+    return [absolute(file) for file in files if isinstance(file, str)]
+
+
 def close_files() -> None:
     """Close all open files, outer ones first; Python's own end would take longer."""
     names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile bz2.BZ2File lzma.LZMAFile"
@@ -1169,6 +1190,12 @@ class Imports:
                     self.report.tell("watch", found)
 
 
+def stamp_as_loaded(path: str, began: int) -> "Stamp":
+    """Return the stamp that a module had as it was loaded, as far as time tells."""
+    stamp = stamp_since(path, began)  # else: bytecode is written as a source is read
+    return stamp or stamp_since(path, saved_at(cache_from_source(path)))
+
+
 # --- The check: fit to run, without stale bytecode, and not in a circle ---------------
 
 
@@ -1258,12 +1285,6 @@ def stamp_since(path: str, moment: int) -> "Stamp":
     return () if saved_at(path) > moment and not is_folder else stamp
 
 
-def stamp_as_loaded(path: str, began: int) -> "Stamp":
-    """Return the stamp that a module had as it was loaded, as far as time tells."""
-    stamp = stamp_since(path, began)  # else: bytecode is written as a source is read
-    return stamp or stamp_since(path, saved_at(cache_from_source(path)))
-
-
 def saved_at(path: str) -> int:
     """Return when a file was saved at the latest, in ns; 0 if there is none."""
     # Nobody can set ctime, and a rename moves it; on Windows it is the creation's.
@@ -1299,27 +1320,6 @@ def file_of(module: object) -> str:
     if type(loader).__module__ == "zipimport":
         file = loader.archive
     return absolute(file) if type(file) is str and file and "\0" not in file else ""
-
-
-def failure_files(error: "BaseException | None") -> "Words":
-    """Return the files that had a part in a failure, of whatever exceptions."""
-    files, errors, seen = [], [error], set[int]()
-    for error in errors:  # which grows
-        if not isinstance(error, BaseException) or id(error) in seen:
-            continue
-        seen.add(id(error))
-        frames = traceback.walk_tb(error.__traceback__)
-        files += [frame.f_code.co_filename for frame, _ in frames]
-        files += [attempt(lambda: getattr(error, n)) for n in ("filename", "filename2")]
-        group = attempt(lambda: getattr(error, "exceptions"))
-        errors += group if isinstance(group, tuple) else ()
-        errors += error.__cause__, error.__context__
-    return [absolute(file) for file in files if isinstance(file, str)]
-
-
-def is_outermost(trace: "Any") -> bool:
-    """Whether a traceback begins where the program does, or is that of its syntax."""
-    return not trace or not trace.tb_frame.f_back
 
 
 def split_glob(path: str) -> "tuple[str, Words]":
