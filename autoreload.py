@@ -1052,12 +1052,6 @@ class Watcher:
             else:
                 self.globs.setdefault(f"{folder}/**/*.py", self.began)
 
-    def ignores(self, path: str) -> bool:
-        """Whether a file is left out: by a pattern, or as one of our outputs."""
-        it = status_of(path)
-        is_output = it and any(os.path.samestat(it, each) for each in self.outputs)
-        return is_output or any(matches_ignore(path, each) for each in self.patterns)
-
     def look_for_reason(self, effect: str) -> str:
         """Look; return why to restart now; `effect` is for what does not compile."""
         if changed := self.look():
@@ -1114,7 +1108,7 @@ class Watcher:
             stamp = stamp_of(path)
             if stamp != self.stamps.get(path, stamp):
                 self.stamps[path] = stamp
-                if not self.ignores(path):
+                if not is_ignored(path, self.patterns, self.outputs):
                     differing.add(path)
         return differing
 
@@ -1337,6 +1331,13 @@ def matches_glob(names: "Words", parts: "Words") -> bool:
     if parts[0] == "**":
         return matches_glob(names, parts[1:]) or matches_glob(names[1:], parts)
     return fnmatch.fnmatch(names[0], parts[0]) and matches_glob(names[1:], parts[1:])
+
+
+def is_ignored(path: str, patterns: "Words", outputs: "list[Any]") -> bool:
+    """Whether a file is left out: by a pattern, or as one of our outputs."""
+    it = status_of(path)
+    is_output = it and any(os.path.samestat(it, each) for each in outputs)
+    return is_output or any(matches_ignore(path, each) for each in patterns)
 
 
 def matches_ignore(path: str, pattern: str) -> bool:
