@@ -326,13 +326,8 @@ class Shell:
         self.restarts += 1
 
     def end(self, status: int) -> "NoReturn":
-        """End as the program has ended: with its status, or by the same signal."""
         self.report.remove()
-        if status < 0 and IS_POSIX:  # as PID 1, it gets none of its own, and goes on
-            attempt(lambda: signal.signal(-status, signal.SIG_DFL))  # not for SIGKILL
-            os.kill(os.getpid(), -status)
-        code = status if status >= 0 else 128 - status
-        os._exit(code - 2**32 if code >= 2**31 else code)  # of a crash on Windows
+        end_as(status)
 
 
 # --- The child: how the shell starts a program, waits for it, and ends it -------------
@@ -577,6 +572,15 @@ def end_processes(find: "Callable[[], Any]", grace: float, number: int = 15) -> 
         send(9, found if left < 0 else ())  # SIGKILL, by its name unknown to Windows
         asked |= found
         sleep(0.01)
+
+
+def end_as(status: int) -> "NoReturn":
+    """End this process as another has ended: with its status, or by the same signal."""
+    if status < 0 and IS_POSIX:  # as PID 1, it gets none of its own, and goes on
+        attempt(lambda: signal.signal(-status, signal.SIG_DFL))  # not for SIGKILL
+        os.kill(os.getpid(), -status)
+    code = status if status >= 0 else 128 - status
+    os._exit(code - 2**32 if code >= 2**31 else code)  # of a crash on Windows
 
 
 def descendants(workers: "bool | None" = None) -> "list[int]":
