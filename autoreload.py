@@ -895,15 +895,14 @@ def close_files() -> None:
     names = "zipfile.ZipFile io.TextIOWrapper gzip.GzipFile bz2.BZ2File lzma.LZMAFile"
     names += " tempfile._TemporaryFileWrapper io.BufferedWriter io.BufferedRandom"
     parts = [name.split(".") for name in names.split()]
-    kinds = [getattr(sys.modules.get(module), name, ()) for module, name in parts]
-    more: "set[Any]" = set(kinds) - {()}
-    types = set[object]()
-    while more:
-        types |= more
-        more = {sub for kind in more for sub in type.__subclasses__(kind)} - types
+    # bool stands for a class that is not loaded: no object of it is found.
+    kinds = [getattr(sys.modules.get(module), name, bool) for module, name in parts]
+    for place, kind in enumerate(kinds, 1):  # which grows: subclasses follow at once
+        kinds[place:place] = type.__subclasses__(kind)
+    types: "dict[Any, None]" = dict.fromkeys(kinds)  # each once, in that order
     # A large program has half a million objects: this touches each but once.
     files = [thing for thing in gc.get_objects() if type(thing) in types]
-    for file in [f for kind in kinds for f in files if issubclass(type(f), kind)]:
+    for file in [f for kind in types for f in files if type(f) is kind]:
         is_standard = attempt(lambda: file.fileno()) in range(3)
         attempt(lambda: file.flush() if is_standard else file.close())
 
