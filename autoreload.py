@@ -160,7 +160,7 @@ def main(argv: "Words | None" = None) -> "NoReturn":
         words = [sys.executable, *_program.launch.flags, *target]
         if IS_POSIX:
             os.execv(sys.executable, words)
-        os._exit(subprocess.call(words))
+        end_as(subprocess.call(words))
     Shell(target, options, _program.state).run()
 
 
