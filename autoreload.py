@@ -1499,7 +1499,8 @@ class SharedSockets:
         while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
             self.fds.update({received[0].decode(): fd for fd in received[1]})
         let_inherit(self.fds.values())
-        for key in self.fds.keys() - set(wanted) if is_restart else ():
+        # A run that asked for none may have been ended before it came to that.
+        for key in self.fds.keys() - set(wanted) if is_restart and wanted else ():
             os.close(self.fds.pop(key))
 
 

@@ -1740,6 +1740,7 @@ class ListenTest(Story):
     def test_an_address_keeps_its_socket_while_each_run_asks_for_it(self, words):
         listening = """
             import pathlib
+            if autoreload.restarts == 1: say("up", 1); time.sleep(60)
             for address in (("127.0.0.1", 0), ("::1", 0), ("", 0), ("localhost", 0),
                             "s.sock", pathlib.Path("path.sock")):
                 with autoreload.listen(address) as s:  # closing it is no harm
@@ -1752,6 +1753,7 @@ class ListenTest(Story):
         program = self.start(listening, SLEEP, words=words)
         sockets = re.findall("socket .* True .*", program.output)
         self.assertEqual(len(set(sockets)), 6)
+        self.edit(program)  # that run ends before it asks for any
         for _ in range(2):
             self.edit(program, *(f"^{re.escape(line)}$" for line in sockets))
         self.assert_clean(program)
