@@ -108,7 +108,7 @@ def ignore(pattern: "Path") -> None:
     """Never restart for paths that match a glob, or lie below one that does.
 
     A pattern with `/` or `..` in it is relative to the working directory; any other is
-    compared with each name in a path.  Raises TypeError, ValueError.
+    compared with each name in a path, from there on.  Raises TypeError, ValueError.
     """
     pattern = check_path(pattern)
     is_name = not {"/", os.sep} & set(pattern) and pattern != ".."
@@ -1111,7 +1111,7 @@ class Watcher:
             stamp = stamp_of(path)
             if stamp != self.stamps.get(path, stamp):
                 self.stamps[path] = stamp
-                if not is_ignored(path, self.patterns, self.outputs):
+                if not is_ignored(path, self):
                     differing.add(path)
         return differing
 
@@ -1336,15 +1336,16 @@ def matches_glob(names: "Words", parts: "Words") -> bool:
     return fnmatch.fnmatch(names[0], parts[0]) and matches_glob(names[1:], parts[1:])
 
 
-def is_ignored(path: str, patterns: "Words", outputs: "list[Any]") -> bool:
+def is_ignored(path: str, watcher: Watcher) -> bool:
     """Whether a file is left out: by a pattern, or as one of our outputs."""
     it = status_of(path)
-    is_output = it and any(os.path.samestat(it, each) for each in outputs)
-    return is_output or any(matches_ignore(path, each) for each in patterns)
+    is_output = it and any(os.path.samestat(it, each) for each in watcher.outputs)
+    here = os.path.join(watcher.directory, "")
+    return is_output or any(matches_ignore(path, here, p) for p in watcher.patterns)
 
 
-def matches_ignore(path: str, pattern: str) -> bool:
-    names = [path] if os.sep in pattern else path.split(os.sep)
+def matches_ignore(path: str, here: str, pattern: str) -> bool:
+    names = [path] if os.sep in pattern else path.removeprefix(here).split(os.sep)
     patterns = pattern, f"{pattern}{os.sep}*"  # here, a star stands for any depth
     return any(fnmatch.fnmatch(name, each) for name in names for each in patterns)
 

@@ -1404,7 +1404,8 @@ class WatchTest(ProgramTest):
         self.assertEqual(path.read_text().count(NAME), 1)
 
     def test_what_is_ignored(self):
-        before = "own1.py", "./own2.py", "pkg1", "pkg2/*"
+        here = os.path.basename(self.program().directory)  # whose name is no matter
+        before = "own1.py", "./own2.py", "pkg1", "pkg2/*", here
         after = "pkg3", "../*/own3.py", "{}/own4.py"
         names = "own1 own2 pkg1/one pkg2/one pkg3/one own3 own4".split()
         ignore = f"for name in {{}}: {NAME}.ignore(name.format(os.getcwd()))\n"
