@@ -842,7 +842,10 @@ def at_exit(program: Program) -> None:
             close_files()
             program.launch.become_shell(1, program.report, program.sockets)
     elif program.target[0] == "-m" or os.path.isdir(program.target[0]):
-        if not hasattr(sys.modules["__main__"], "__file__"):
+        is_found = hasattr(sys.modules["__main__"], "__file__")
+        # A package that has failed was read, and is no module any more.
+        failed = program.watcher.loaded - set(map(file_of, [*sys.modules.values()]))
+        if not (is_found or any("__init__.py" in path for path in failed)):
             program.report.tell("missing")
     program.is_stopping, program.has_ended = False, True
     if not program.state:

@@ -1189,6 +1189,15 @@ class RecoveryTest(ProgramTest):
             rows += (("a group", tried + "raise ExceptionGroup('', [e])", x),)
         self.each(story, rows)
 
+    @each(("pkg", "pkg"), ("pkg.app", "pkg"), ("pkg.sub.app", "pkg/sub"))
+    def test_a_package_that_fails_is_no_target_that_is_missing(self, name, folder):
+        files = dict.fromkeys(["pkg/__init__", "pkg/sub/__init__"], "")
+        files |= dict.fromkeys(["pkg/__main__", "pkg/app", "pkg/sub/app"], app(""))
+        files[folder + "/__init__"] = "from . import views"
+        program = self.program(**files).wrap("-m", name)
+        program.expect("exited with status 1, waiting for a change")
+        program.change(folder + "/views.py", "", "^up")
+
     @each(("import missing", "discover", "-stests"), ("1 / 0",))
     def test_a_test_file_that_the_runner_failed_to_collect(self, bad, *words):
         good = "import unittest\nclass T(unittest.TestCase):\n    def test(self): "
