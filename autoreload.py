@@ -288,6 +288,7 @@ class Shell:
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
         no_script = self.child.status in (1, 2) and not os.path.exists(self.script)
+        no_script = no_script and absolute(self.script) not in self.watcher.loaded
         no_module = self.child.status == 1 and "missing" in self.report.told
         if (no_script or no_module) and not self.restarts:
             self.end(2)  # there is no such target, as Python has said

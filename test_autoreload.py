@@ -729,6 +729,13 @@ class EndingTest(ProgramTest):
         program.expect("^up")
         self.assertEqual(program.stop(), 130)
 
+    def test_a_script_that_goes_while_it_runs_is_waited_for(self):
+        text = "import os; os.rename('app.py', 'gone'); exit(1)"
+        program = self.program(app=text).wrap("app.py")
+        program.expect("exited with status 1", "cannot run app.py")
+        program.write("app.py", app(""))
+        program.expect("^up")
+
     def test_ctrl_c_at_any_moment_of_a_restart_is_heeded_and_quiet(self):
         once = f"import os\nif not os.path.exists('second'): {START}"
 
