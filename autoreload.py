@@ -849,6 +849,8 @@ def at_exit(program: Program) -> None:
         if not (is_found or any("__init__.py" in path for path in failed)):
             program.report.tell("missing")
     program.is_stopping, program.has_ended = False, True
+    if isinstance(error, KeyboardInterrupt):  # Python is about to end itself by it
+        attempt(lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT]))
     if not program.state:
         program.report.remove()
 

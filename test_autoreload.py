@@ -749,7 +749,7 @@ class EndingTest(ProgramTest):
             program.expect(*shown)
             pause(seconds)
             program.press() if first else save()
-            self.assertEqual(program.status(), 130, program.output)
+            self.assertEqual(program.rest(), -signal.SIGINT, program.output)
             self.assertNotRegex(program.output, "load.py|Fatal|unexp|ignored|waiting")
 
         # Once ours has been heeded: before that, two that meet are one to a program.
