@@ -1204,11 +1204,15 @@ def stamp_as_loaded(path: str, began: int) -> "Stamp":
 
 def compiles(path: str, directory: str, effect: str) -> bool:
     """Whether a source compiles; if it does not, show that as Python would."""
-    it = status_of(path) if path.endswith((".py", ".pyw")) else None
+    suffix = os.path.splitext(path)[1]
+    it = status_of(path) if suffix in ("", ".py", ".pyw") else None
     if not it or not stat.S_ISREG(it.st_mode) or it.st_size > 2**24:
         return True
+    source = read(path)
+    if not suffix and b"\0" in source:  # a zip; a script may have none, too
+        return True
     try:  # by a name for which warnings are off: the next run shows them
-        compile(read(path), "<autoreload>" + path, "exec", dont_inherit=True)
+        compile(source, "<autoreload>" + path, "exec", dont_inherit=True)
     except Exception as error:  # SyntaxError, ValueError; RecursionError, MemoryError
         setattr(error, "filename", path)  # of a SyntaxError: it is shown
         show_error(f"{name_of(path, directory)} does not compile, {effect}")

@@ -1245,6 +1245,18 @@ class RecoveryTest(ProgramTest):
         program.change("app.py", app("", "'mended'"), "up mended")
         self.assertNotIn("does not compile", program.output)
 
+    def test_a_script_without_a_suffix_has_to_compile_and_a_zip_has_not(self):
+        program = self.program()
+        program.write("manage", app(""))
+        program.wrap("manage").expect("^up")
+        program.write("manage", "def")
+        program.expect("^SyntaxError", "manage does not compile, the old code runs on$")
+        program.change("manage", app("", "'mended'"), "up mended")
+        program.zip("manage", __main__=app("", "'zipped'"))
+        program.expect("manage changed, restarting$", "up zipped")
+        program.zip("manage", __main__=app("", "'again'"))
+        program.expect("manage changed, restarting$", "up again")
+
 
 class InstalledTest(ProgramTest):
     """Installed packages, which change seldom, and then all at once."""
