@@ -1458,7 +1458,8 @@ class Report:
 def make_folder() -> str:
     """Make a directory that is ours alone, with an empty report in it."""
     places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "."]
-    for place in filter(None, places):
+    # PYTHONPATH is to name it.
+    for place in (it for it in places if it and os.pathsep not in it):
         folder = absolute(f"{place}/.autoreload-{os.urandom(8).hex()}")
         attempt(lambda: os.mkdir(folder, 0o700))
         if os.path.isdir(folder):

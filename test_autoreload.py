@@ -841,6 +841,14 @@ class TargetTest(ProgramTest):
         program = self.launch(app(""), wrapped("-m", *tool.split()))
         program.change("app.py", app("#"), "^up")
 
+    def test_temporary_files_may_have_a_place_that_no_search_path_can_name(self):
+        program = self.program(app=app("import own"), own="")
+        place = program.path(f"a{os.pathsep}b")
+        os.mkdir(place)
+        program.run(*WRAPPED, env=clean_environment(TMPDIR=place)).expect("^up")
+        program.change("own.py", "1", "^up")
+        self.assertEqual((program.stop(), os.listdir(place)), (130, []))
+
     def test_where_python_ignores_our_hook_the_program_sees_and_does_the_same(self):
         text = """
             import os, pickle, sys, time
