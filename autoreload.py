@@ -1094,7 +1094,8 @@ class Watcher:
         check_time, age = self.settings["check_time"] / 1000, monotonic() - self.start
         self.due = monotonic() + max(check_time, 120 * cost)
         # The next save often comes soon after a start; then the pause grows.
-        self.pause = min(max(age / 50, check_time / 20), check_time / 5)
+        pause = min(max(age / 50, check_time / 20), check_time / 5)
+        self.pause = max(0.01, pause)  # or a look would take more than 1 % of a core
         return changed
 
     def walk(self) -> "Iterator[Iterable[str]]":
