@@ -1127,11 +1127,12 @@ class Watcher:
         is_quiet, deadline = False, monotonic() + 5  # what never rests is no save
         while not is_quiet and monotonic() < deadline:
             is_installing = any(map(is_installed, changed))
-            # A single file is written in no time; of several, or gone ones, more come.
-            is_single = len(changed) == 1 and self.stamps.get(min(changed))
+            # A single file is written in no time; where several, a gone or an empty one
+            # have changed, more comes.
+            is_whole = len(changed) == 1 and (self.stamps[min(changed)] or (0, 0))[1]
             age = (time.time_ns() - max(map(saved_at, changed))) / 1e9
-            soon = min(max(0.03 - age, 0.01), 0.03) if is_single else 0.2
-            sleep(1 if is_installing else soon)
+            rest = min(max(0.03 - age, 0.01), 0.03) if is_whole else 0.2
+            sleep(1 if is_installing else rest)
             more = self.compare(changed.union(self.own, self.installed * is_installing))
             changed |= more
             is_partial = is_installing and not all(map(self.stamps.get, changed))
