@@ -293,8 +293,9 @@ class Shell:
         if (no_script or no_module) and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
-        # It may have read what was just being saved: that is still to run.
-        is_done = is_done and not self.watcher.look_for_reason("the program has ended")
+        # It may have read a source that was just being saved: that is still to run.
+        if is_done and self.watcher.look_for_reason("the program has ended"):
+            is_done = not self.watcher.pending & self.watcher.loaded
         by_signal = {CONTROL_C, *(-number for number in numbers_of(ENDING))}
         if is_done or self.child.status in by_signal or is_broken(1):
             self.end(self.child.status)

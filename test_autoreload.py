@@ -659,6 +659,14 @@ class EndingTest(ProgramTest):
         program.expect("^ran 0", "own.py changed, restarting", "^ran 1")
         self.assertEqual(program.rest(), 0)
 
+    def test_what_is_no_source_does_not_keep_a_success_from_being_the_end(self):
+        text = "import os; print('ran', flush=True)\n"
+        text += "open('x.xml', 'a').write('1'); os._exit(0)"
+        program = self.program(app=text)
+        program.write("x.xml")
+        program.run(*wrapped("--until-success", "--watch", "."))
+        self.assertEqual((program.rest(), program.output), (0, "ran\n"))
+
     def test_a_signal_by_hand_ends_program_and_shell_alike_unless_it_is_survived(self):
         def story(name, end, text, words=SHORT, state="^up"):
             number = getattr(signal, name)
