@@ -225,8 +225,10 @@ class Shell:
         self.report.remove()
         try:
             os.chdir(self.directory)  # it may be a new one of the same name
-            for path in sys.executable, FILE, self.script if self.restarts else ".":
-                os.stat(path)  # at first, Python tells that there is no such script
+            # At first, Python tells that there is no such script.
+            script = self.script if self.restarts else "."
+            for path in sys.executable, FILE, script:
+                os.stat(path)
             self.open_report(make_folder(), time.time_ns())
             if self.options.get("clear") and os.isatty(1):
                 os.write(1, b"\033[H\033[2J\033[3J")
@@ -1006,7 +1008,7 @@ class Watcher:
         self.roots = set(map(real_folder, filter(is_installation, search_path())))
         # As loaded, or seen; () differs from all.
         self.stamps: "dict[str, Stamp]" = {path: stamp_of(path) for path in self.roots}
-        self.own: "set[str]" = set()  # the program's files, and single ones to watch
+        self.own: "set[str]" = set()  # the program's files, and paths to watch as such
         self.loaded: "set[str]" = set()  # those of them that Python has read
         self.pending: "set[str]" = set()  # what differs from the code that runs
         self.soon: "set[str]" = set()  # what of that did so soon after the start
