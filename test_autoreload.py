@@ -1050,6 +1050,12 @@ class NothingMissedTest(ProgramTest):
         program.run(*WRAPPED[:-1], "app/app.py").expect("up 1")
         program.expect("late.py changed, restarting", "up 2")
 
+    def test_an_emptied_file_is_given_time_to_be_filled(self):
+        text = app("import own, time", "time.time()")
+        program = self.launch(text, own="VALUE = 1")
+        ran = float(program.change("own.py", "", "^up (.*)")[1])
+        self.assertGreater(ran - os.stat(program.path("own.py")).st_mtime, 0.2)
+
     def test_an_edit_while_the_program_stops(self):
         text = """
             import own, time
