@@ -226,8 +226,7 @@ class Shell:
         try:
             os.chdir(self.directory)  # it may be a new one of the same name
             # At first, Python tells that there is no such script.
-            script = self.script if self.restarts else "."
-            for path in sys.executable, FILE, script:
+            for path in (sys.executable, FILE, self.script) if self.restarts else ():
                 os.stat(path)
             self.open_report(make_folder(), time.time_ns())
             if self.options.get("clear") and os.isatty(1):
@@ -289,10 +288,10 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        no_script = self.child.status in (1, 2) and not os.path.exists(self.script)
-        no_script = no_script and absolute(self.script) not in self.watcher.loaded
-        no_module = self.child.status == 1 and "missing" in self.report.told
-        if (no_script or no_module) and not self.restarts:
+        script = absolute(self.script)
+        has_script = os.path.exists(script) or script in self.watcher.loaded
+        is_missing = not has_script or "missing" in self.report.told
+        if is_missing and self.child.status in (1, 2) and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
         # It may have read a source that was just being saved: that is still to run.
