@@ -274,7 +274,10 @@ class Shell:
         self.watcher.hear(self.report)
         self.is_restart = "restart" in self.report.told or self.child.status == RESTART
         self.child.terminal.restore(self.is_restart)
-        self.sockets.keep(self.report.told.get("listen", []), self.is_restart)
+        listened = self.report.told.get("listen", [])
+        # A short run may have ended before it came to that.
+        is_all = listened or monotonic() > self.watcher.start + 10
+        self.sockets.keep(listened, bool(is_all and self.is_restart))
         if self.child.status not in (0, RESTART):
             end_processes(self.child.leftovers, 0.5)
 
@@ -1509,14 +1512,13 @@ class SharedSockets:
             self.channel = theirs.detach()
         let_inherit([*fds.values(), self.channel])
 
-    def keep(self, wanted: "Words", is_restart: bool) -> None:
-        """Take the sockets that the program has opened, close what it left unused."""
+    def keep(self, wanted: "Words", is_all: bool) -> None:
+        """Take those that the program has opened; close others, if it wants no more."""
         attempt(lambda: self.end.setblocking(False))
         while received := attempt(lambda: socket.recv_fds(self.end, 4096, 1)):
             self.fds.update({received[0].decode(): fd for fd in received[1]})
         let_inherit(self.fds.values())
-        # A run that asked for none may have been ended before it came to that.
-        for key in self.fds.keys() - set(wanted) if is_restart and wanted else ():
+        for key in self.fds.keys() - set(wanted) if is_all else ():
             os.close(self.fds.pop(key))
 
 
