@@ -849,15 +849,23 @@ def at_exit(program: Program) -> None:
             program.launch.become_shell(1, program.report, program.sockets)
     elif program.target[0] == "-m" or os.path.isdir(program.target[0]):
         is_found = hasattr(sys.modules["__main__"], "__file__")
-        # A package that has failed was read, and is no module any more.
-        failed = program.watcher.loaded - set(map(file_of, [*sys.modules.values()]))
-        if not (is_found or any("__init__.py" in path for path in failed)):
+        if not (is_found or has_failed(program.target)):
             program.report.tell("missing")
     program.is_stopping, program.has_ended = False, True
     if isinstance(error, KeyboardInterrupt):  # Python is about to end itself by it
         attempt(lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT]))
     if not program.state:
         program.report.remove()
+
+
+def has_failed(target: "Words") -> bool:
+    """Whether a package of the target can be found, but is no module: it has failed."""
+    names = target[1].split(".") if target[0] == "-m" else []
+    for count in range(1, len(names) + 1):
+        name = ".".join(names[:count])
+        if name not in sys.modules:  # Python has loaded importlib.util for its -m
+            return bool(attempt(lambda: sys.modules["importlib.util"].find_spec(name)))
+    return False
 
 
 def is_by_hand(program: Program, error: object) -> bool:
