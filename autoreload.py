@@ -1140,9 +1140,10 @@ class Watcher:
         is_quiet, deadline = False, monotonic() + 5  # what never rests is no save
         while not is_quiet and monotonic() < deadline:
             is_installing = any(map(is_installed, changed))
-            # A single file is written in no time; where several, a gone or an empty one
-            # have changed, more comes.
-            is_whole = len(changed) == 1 and (self.stamps[min(changed)] or (0, 0))[1]
+            # A single file is written in no time; of several, a gone one or an empty
+            # source, more comes.
+            stamp, is_source = self.stamps[min(changed)], bool(changed & self.loaded)
+            is_whole = len(changed) == 1 and stamp and (stamp[1] or not is_source)
             age = (time.time_ns() - max(map(saved_at, changed))) / 1e9
             rest = min(max(0.03 - age, 0.01), 0.03) if is_whole else 0.2
             sleep(1 if is_installing else rest)
