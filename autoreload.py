@@ -108,7 +108,7 @@ def ignore(pattern: "Path") -> None:
     """Never restart for paths that match a glob, or lie below one that does.
 
     A pattern with `/` or `..` in it is relative to the working directory; any other is
-    compared with each name in a path, from there on.  Raises TypeError, ValueError.
+    compared with each name in a path as seen from there.  Raises TypeError, ValueError.
     """
     pattern = check_path(pattern)
     is_name = not {"/", os.sep} & set(pattern) and pattern != ".."
@@ -1366,12 +1366,14 @@ def is_ignored(path: str, watcher: Watcher) -> bool:
     """Whether a file is left out: by a pattern, or as one of our outputs."""
     it = status_of(path)
     is_output = it and any(os.path.samestat(it, each) for each in watcher.outputs)
-    here = os.path.join(watcher.directory, "")
+    here = watcher.directory
     return is_output or any(matches_ignore(path, here, p) for p in watcher.patterns)
 
 
 def matches_ignore(path: str, here: str, pattern: str) -> bool:
-    names = [path] if os.sep in pattern else path.removeprefix(here).split(os.sep)
+    relative = attempt(lambda: os.path.relpath(path, here)) or path  # another drive
+    names = [name for name in relative.split(os.sep) if name != os.pardir]
+    names = [path] if os.sep in pattern else names
     patterns = pattern, f"{pattern}{os.sep}*"  # here, a star stands for any depth
     return any(fnmatch.fnmatch(name, each) for name in names for each in patterns)
 

@@ -1464,11 +1464,12 @@ class WatchTest(ProgramTest):
         text = f"import os, time, {NAME}\n{ignore.format(before)}{START}"
         text += f"import sentinel, {', '.join(names).replace('/', '.')}\n"
         text += "time.sleep(0.3)  # the files saved last are looked at most often now\n"
-        files = dict.fromkeys(["sentinel", *names], "")
+        text = "import sys; sys.path.append('../lib')\n" + text
+        files = dict.fromkeys(["../lib/sentinel", *names], "")
         program = self.launch(app(text + ignore.format(after)), PLAIN, **files)
         for name in names:
             program.write(name + ".py", "1")
-        self.assert_quiet(program)
+        self.assert_quiet(program, "../lib/sentinel.py")
 
     def test_a_module_that_is_no_plain_file(self):
         def archive(program, value):
