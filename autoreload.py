@@ -291,9 +291,10 @@ class Shell:
 
     def end_if_done(self) -> None:
         """End if no change could lead to another run, or nobody would see it."""
-        script = absolute(self.script)
-        has_script = os.path.exists(script) or script in self.watcher.loaded
-        is_missing = not has_script or "missing" in self.report.told
+        script = os.path.normpath(os.path.join(self.directory, self.script))
+        read = self.watcher.loaded & {script, os.path.join(script, "__main__.py")}
+        no_script = not read and not os.path.exists(script)
+        is_missing = no_script or "missing" in self.report.told
         if is_missing and self.child.status in (1, 2) and not self.restarts:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options

@@ -739,11 +739,12 @@ class EndingTest(ProgramTest):
         program.expect("^up")
         self.assertEqual(program.stop(), 130)
 
-    def test_a_script_that_goes_while_it_runs_is_waited_for(self):
-        text = "import os; os.rename('app.py', 'gone'); exit(1)"
-        program = self.program(app=text).wrap("app.py")
-        program.expect("exited with status 1", "cannot run app.py")
-        program.write("app.py", app(""))
+    @each(("app.py", "app.py"), ("dir", "dir/__main__.py"))
+    def test_a_script_that_goes_while_it_runs_is_waited_for(self, target, script):
+        program = self.program(app="")
+        program.write(script, f"import os; os.rename({target!r}, 'gone'); exit(1)")
+        program.wrap(target).expect("exited with status 1", f"cannot run {target}")
+        program.write(script, app(""))
         program.expect("^up")
 
     def test_ctrl_c_at_any_moment_of_a_restart_is_heeded_and_quiet(self):
