@@ -192,6 +192,7 @@ class Shell:
         self.script = "." if target[0] in ("-m", "-c") else target[0]  # must be there
         self.directory = state.get("directory", _program.launch.directory)
         self.restarts = 0
+        self.extra = -1  # the run that was begun for what was saved as one succeeded
         self.streak: "dict[str, int]" = {}  # see Watcher
         self.child = Child(state)
         self.sockets = SharedSockets(state.get("sockets", {}))
@@ -299,8 +300,11 @@ class Shell:
             self.end(2)  # there is no such target, as Python has said
         is_done = self.child.status == 0 and "until_success" in self.options
         # It may have read a source that was just being saved: that is still to run.
-        if is_done and self.watcher.look_for_reason("the program has ended"):
+        # But once only: what has been saved may be its own work.
+        can_repeat = is_done and self.restarts != self.extra
+        if can_repeat and self.watcher.look_for_reason("the program has ended"):
             is_done = not self.watcher.pending & self.watcher.loaded
+            self.extra = self.restarts + 1
         by_signal = {CONTROL_C, *(-number for number in numbers_of(ENDING))}
         if is_done or self.child.status in by_signal or is_broken(1):
             self.end(self.child.status)

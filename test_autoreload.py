@@ -659,13 +659,14 @@ class EndingTest(ProgramTest):
         program.expect("^ran 0", "own.py changed, restarting", "^ran 1")
         self.assertEqual(program.rest(), 0)
 
-    def test_what_is_no_source_does_not_keep_a_success_from_being_the_end(self):
-        text = "import os; print('ran', flush=True)\n"
-        text += "open('x.xml', 'a').write('1'); os._exit(0)"
-        program = self.program(app=text)
+    @each(("x.xml", 1), ("own.py", 2))
+    def test_what_a_program_writes_as_it_succeeds_is_run_once_if_at_all(self, name, n):
+        text = "import os, own; print('ran', flush=True)\n"
+        text += f"open({name!r}, 'a').write('# now\\n'); os._exit(0)"
+        program = self.program(app=text, own="")
         program.write("x.xml")
         program.run(*wrapped("--until-success", "--watch", "."))
-        self.assertEqual((program.rest(), program.output), (0, "ran\n"))
+        self.assertEqual((program.rest(), program.output.count("ran\n")), (0, n))
 
     def test_a_signal_by_hand_ends_program_and_shell_alike_unless_it_is_survived(self):
         def story(name, end, text, words=SHORT, state="^up"):
