@@ -1481,10 +1481,10 @@ class Report:
 def make_folder() -> str:
     """Make a directory that is ours alone, with an empty report in it."""
     places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "."]
-    # PYTHONPATH is to name it.
-    for place in (it for it in places if it and os.pathsep not in it):
+    for place in filter(None, places):
         folder = absolute(f"{place}/.autoreload-{os.urandom(8).hex()}")
-        attempt(lambda: os.mkdir(folder, 0o700))
+        if os.pathsep not in folder:  # PYTHONPATH is to name it
+            attempt(lambda: os.mkdir(folder, 0o700))
         if os.path.isdir(folder):
             break
     open(f"{folder}/report", "xb").close()  # where there is no place, it says so
