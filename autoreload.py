@@ -273,7 +273,10 @@ class Shell:
 
     def take_what_is_left(self) -> None:
         self.watcher.hear(self.report)
-        self.is_restart = "restart" in self.report.told or self.child.status == RESTART
+        # Without a report, it could not tell.
+        is_lost = not os.path.exists(self.report.path)
+        is_untold = is_lost and self.child.status == RESTART
+        self.is_restart = is_untold or "restart" in self.report.told
         self.child.terminal.restore(self.is_restart)
         listened = self.report.told.get("listen", [])
         # A short run may have ended before it came to that.

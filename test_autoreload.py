@@ -642,7 +642,7 @@ class EndingTest(ProgramTest):
             self.assertEqual(program.rest(), status)
             self.assertEqual(program.output.count("1 / 0\n"), text.count("/"))
 
-        rows = ("", "ended"), ("exit(3)", "exited with status 3")
+        rows = ("", "ended"), ("exit(213)", "exited with status 213")
         failed = "def", "failed", wrapped("--until-success"), 0
         self.each(story, [*rows, failed, (START + "1 / 0", "failed", PLAIN, 0)])
 
