@@ -160,6 +160,7 @@ def main(argv: "Words | None" = None) -> "NoReturn":
         words = [sys.executable, *_program.launch.flags, *target]
         if IS_POSIX:
             os.execv(sys.executable, words)
+        signal.signal(signal.SIGINT, lambda *_: None)  # it is for the program
         end_as(subprocess.call(words))
     Shell(target, options, _program.state).run()
 
