@@ -138,11 +138,13 @@ def listen(address: "Path | tuple[str, int]") -> "socket.socket":
     """Return a listening socket that stays open across restarts.
 
     `address` is (host, port), an empty host meaning IPv4 and IPv6, or a Unix socket's
-    path; the same address gives the same socket.  On Windows it is an ordinary one.
-    Raises TypeError, ValueError, OSError.
+    path; the same address gives the same socket.  On Windows it is an ordinary one, and
+    for (host, port) alone.  Raises TypeError, ValueError, OSError.
     """
     if not isinstance(address, tuple):
         address = check_path(address)
+        if not IS_POSIX:
+            raise ValueError(f"on Windows an address must be (host, port): {address!r}")
     elif list(map(type, address)) != [str, int]:
         raise TypeError(f"an address must be (host, port) or a path, not {address!r}")
     load("errno", "socket")
