@@ -391,7 +391,7 @@ class Posix:
         """Wait for a signal; return its number, or 0 if none has come in time."""
         if select.select([self.inbox], [], [], 0 if self.heard else seconds)[0]:
             self.inbox.recv(4096)  # which only ends the wait; it may have been full
-            self.reap()
+        self.reap()
         return self.heard.pop() if self.heard else 0
 
     def reap(self) -> None:
@@ -454,7 +454,7 @@ class Windows(Posix):
 
     def tell_end(self) -> None:
         self.process.wait()
-        self.outbox.send(b"\0")
+        attempt(lambda: self.outbox.send(b"\0"))  # it may be full
 
     def reap(self) -> None:
         if self.pid and self.process.poll() is not None:
