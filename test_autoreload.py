@@ -1460,8 +1460,9 @@ class WatchTest(ProgramTest):
         self.assertEqual(path.read_text().count(NAME), 1)
 
     def test_what_is_ignored(self):
-        here = os.path.basename(self.program().directory)  # whose name is no matter
-        before = "own1.py", "./own2.py", "pkg1", "pkg2/*", here
+        # What is above the program has names that are no matter.
+        above = self.program().directory, tempfile.gettempdir()
+        before = "own1.py", "./own2.py", "pkg1", "pkg2/*", *map(os.path.basename, above)
         after = "pkg3", "../*/own3.py", "{}/own4.py"
         names = "own1 own2 pkg1/one pkg2/one pkg3/one own3 own4".split()
         ignore = f"for name in {{}}: {NAME}.ignore(name.format(os.getcwd()))\n"
